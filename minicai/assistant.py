@@ -1,0 +1,44 @@
+"""A model one can talk to in words: conversations -> replies, and how likely given words are as the next reply.
+
+The acts of Constitutional AI (`revise`, `feedback`) know a model only by these two methods, so a scripted fake can stand in.
+"""
+from dataclasses import dataclass
+
+import torch
+
+from minicai.model import LanguageModel
+from minicai.sample import generate
+from minicai.tensors import action_mask, masked_sum, token_logp
+from minicai.tokens import Tokenizer, Turn, pad
+
+
+@dataclass(slots=True)
+class Assistant:
+    model: LanguageModel
+    tokenizer: Tokenizer
+    generator: torch.Generator
+    max_new: int = 80
+    batch: int = 256
+
+    def reply(self, conversations: list[list[Turn]], temperature: float = 1.0) -> list[str]:
+        """What the assistant says next in each conversation; control tokens are cut off."""
+        prompts = [self.tokenizer.prompt(turns) for turns in conversations]
+        replies, _ = generate(self.model, prompts, max_new=self.max_new, stops=self.tokenizer.stops, temperature=temperature,
+                              generator=self.generator, batch=self.batch)
+        return [self.tokenizer.decode(ids) for ids in replies]
+
+    @torch.no_grad()
+    def logp(self, conversations: list[list[Turn]], begun: list[str], endings: list[str]) -> torch.Tensor:
+        """log P(ending | conversation, begun) of whole strings by teacher forcing, all three lists aligned: (N,)."""
+        given = [self.tokenizer.prompt(turns, start) for turns, start in zip(conversations, begun, strict=True)]
+        rows = [ids + self.tokenizer.encode(end) for ids, end in zip(given, endings, strict=True)]
+        out = torch.empty(len(rows))
+        order = sorted(range(len(rows)), key=lambda i: len(rows[i]))
+        device = next(self.model.parameters()).device
+        for start in range(0, len(order), self.batch):
+            some = order[start:start + self.batch]
+            ids = pad([rows[i] for i in some], self.tokenizer.pad).to(device)
+            length = torch.tensor([[len(given[i]), len(rows[i])] for i in some], device=device)
+            mask = action_mask(ids, length[:, 0], length[:, 1])
+            out[some] = masked_sum(token_logp(self.model(ids), ids), mask, dim=1).float().cpu()
+        return out

@@ -1,0 +1,40 @@
+"""The constitution: a text of principles, one a paragraph, and the drawing of principles from it. Knows only strings.
+
+The same principles ask for critiques, for revisions and for comparisons (the paper has two lists of 16 for that).
+"""
+import random
+from pathlib import Path
+
+from minicai import UserError
+
+
+def parse(text: str) -> list[str]:
+    """Principles of a text: paragraphs between blank or `#` lines, or plain lines that end a sentence; comments drop out."""
+    principles, begun = [], ""
+    for line in [*text.splitlines(), ""]:
+        line = line.split(" #")[0].strip()
+        if line and not line.startswith("#"):
+            begun = f"{begun} {line}".strip()
+        if begun and (not line or line.startswith("#") or line[-1] in ".!?"):
+            principles.append(begun)
+            begun = ""
+    return principles
+
+
+def load(path: str | Path) -> list[str]:
+    """Read a constitution; UserError in one line if there is no file, no text or no principle in it."""
+    try:
+        text = Path(path).read_text(encoding="utf-8-sig")
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file; a constitution is a text file with a principle a line") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: cannot be read as UTF-8 text ({error})") from None
+    principles = parse(text)
+    if not principles:
+        raise UserError(f"{path}: holds no principle; expected a sentence a line ('#' starts a comment)")
+    return principles
+
+
+def draw(principles: list[str], count: int, rng: random.Random) -> list[str]:
+    """`count` principles drawn independently, with replacement, as in the paper."""
+    return rng.choices(principles, k=count)

@@ -1,0 +1,54 @@
+"""Supervised learning on tokens: weighted cross-entropy, and the short loop of fine-tuning (Bai et al. 2022, section 3.2)."""
+import random
+from collections.abc import Iterator
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from minicai.model import LanguageModel
+from minicai.optimise import adamw, update
+from minicai.tensors import shift
+from minicai.tokens import Tokenizer, Turn, pad
+
+Example = tuple[list[int], list[float]]            # ids, and the weight of each as a target (0: read, not learned)
+
+
+def response_example(tokenizer: Tokenizer, turns: list[Turn]) -> Example:
+    """A conversation of which only the last turn, its <end> included, is learned."""
+    given, ids = tokenizer.prompt(turns[:-1]), tokenizer.render(turns)
+    return ids, [0.0] * len(given) + [1.0] * (len(ids) - len(given))
+
+
+def sequence_loss(model: LanguageModel, ids: Tensor, weight: Tensor) -> Tensor:
+    """Weighted mean of -log p(token) over all targets; ids and weight (B, T), weight of a token as a target.
+
+    Only the positions that are learned go through the head: the vocabulary is the widest tensor there is.
+    """
+    weight, target = shift(weight), shift(ids)                                        # into the action frame
+    learned = weight > 0                                                              # (B, T), N of them true
+    logits = model.logits(model.model(ids)[learned]).float()                          # (N, V)
+    loss = F.cross_entropy(logits, target[learned], reduction="none") * weight[learned]
+    return loss.sum() / weight.sum().clamp(min=1e-8)
+
+
+def batches(examples: list, size: int, rng: random.Random) -> Iterator[list]:
+    """All examples once, in a new random order, `size` at a time."""
+    order = rng.sample(range(len(examples)), len(examples))
+    for start in range(0, len(order), size):
+        yield [examples[i] for i in order[start:start + size]]
+
+
+def finetune(model: LanguageModel, examples: list[Example], *, epochs: int, lr: float, batch: int, rng: random.Random,
+             pad_id: int) -> Iterator[dict[str, float]]:
+    """Train in place at a constant learning rate (a short warm-up apart); yields the stats of each step."""
+    device = next(model.parameters()).device
+    optimiser = adamw([{"params": list(model.parameters())}], lr)
+    step = 0
+    for epoch in range(epochs):
+        for some in batches(examples, batch, rng):
+            ids = pad([ids for ids, _ in some], pad_id).to(device)
+            weight = pad([weight for _, weight in some], 0.0).to(device)
+            loss = sequence_loss(model, ids, weight)
+            step += 1
+            norm = update(loss, [optimiser], scale=min(1.0, step / 10))
+            yield {"step": step, "epoch": epoch, "loss": loss.item(), "grad_norm": norm}

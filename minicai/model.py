@@ -1,0 +1,218 @@
+"""A decoder-only transformer in the Llama/Qwen3 form, its key-value cache, and a head that says one number.
+
+RMSNorm (Zhang & Sennrich 2019), RoPE (Su et al. 2021), grouped-query attention (Ainslie et al. 2023), SwiGLU (Shazeer 2020).
+Modules and config fields bear Hugging Face's names, so open weights load by `load_state_dict`. Knows nothing of text.
+Letters: B rows, T positions, C channels, H heads, K key-value heads, D head width, V vocabulary, L cache slots.
+"""
+from dataclasses import dataclass
+
+import torch
+import torch.nn as nn
+import torch.nn.functional as F
+from torch import Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class ModelConfig:
+    """The shape of a model. The defaults are those of the embedded world: about a million weights."""
+    vocab_size: int
+    hidden_size: int = 128
+    intermediate_size: int = 384
+    num_hidden_layers: int = 4
+    num_attention_heads: int = 4
+    num_key_value_heads: int = 4
+    head_dim: int = 32
+    rms_norm_eps: float = 1e-6
+    rope_theta: float = 1000.0
+    tie_word_embeddings: bool = True
+    attention_bias: bool = False       # a bias on q, k and v (Qwen2.5)
+    qk_norm: bool = True               # RMSNorm of each head's q and k before RoPE (Qwen3)
+    dtype: str = "auto"                # of the arithmetic; weights are fp32. auto: bfloat16 where the device has units for it
+
+
+def compute_dtype(config: ModelConfig, device: torch.device) -> torch.dtype:
+    """bfloat16 on CUDA and on CPUs with bf16 units, else float32. The one place where precision is decided."""
+    if config.dtype != "auto":
+        return {"float32": torch.float32, "bfloat16": torch.bfloat16}[config.dtype]
+    has_units = device.type == "cuda" or device.type == "cpu" and torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    return torch.bfloat16 if has_units else torch.float32
+
+
+def precision(config: ModelConfig, device: torch.device) -> torch.autocast:
+    """Autocast around a forward pass: matrix products in the compute dtype, sums and norms in fp32."""
+    dtype = compute_dtype(config, device)
+    return torch.autocast(device.type, dtype, enabled=dtype != torch.float32)
+
+
+class RMSNorm(nn.Module):
+    def __init__(self, width: int, eps: float):
+        super().__init__()
+        self.weight, self.eps = nn.Parameter(torch.ones(width)), eps
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = x.float()
+        y = y * (y.square().mean(-1, keepdim=True) + self.eps).rsqrt()
+        return self.weight * y.to(x.dtype)
+
+
+def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """RoPE in the half-split layout: pair (i, i + D/2) turns by its angle. x (B, H, T, D); cos, sin (B or 1, 1, T, D)."""
+    a, b = x.chunk(2, dim=-1)
+    return (x * cos + torch.cat([-b, a], dim=-1) * sin).to(x.dtype)
+
+
+class Cache:
+    """Static keys and values of every layer, (B, K, L, D) each, and for each row its own next position."""
+
+    def __init__(self, config: ModelConfig, rows: int, slots: int, device: torch.device):
+        kv = (2, rows, config.num_key_value_heads, slots, config.head_dim)
+        dtype = compute_dtype(config, device)
+        self.layers = [tuple(torch.zeros(kv, device=device, dtype=dtype)) for _ in range(config.num_hidden_layers)]
+        self.position = torch.zeros(rows, dtype=torch.long, device=device)
+
+    def write(self, layer: int, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+        """Put T new entries (B, K, T, D) at each row's next positions; return the layer's whole keys and values."""
+        slot = self.position[:, None] + torch.arange(k.shape[2], device=k.device)                # (B, T)
+        row = torch.arange(len(slot), device=k.device)[:, None]
+        for store, new in zip(self.layers[layer], (k, v), strict=True):
+            store[row, :, slot] = new.transpose(1, 2).to(store.dtype)                             # (B, T, K, D)
+        return self.layers[layer]
+
+    def select(self, rows: Tensor) -> None:
+        """Keep only these rows."""
+        self.layers = [(k[rows], v[rows]) for k, v in self.layers]
+        self.position = self.position[rows]
+
+
+class Attention(nn.Module):
+    def __init__(self, c: ModelConfig, layer: int):
+        super().__init__()
+        self.layer, self.head_dim = layer, c.head_dim
+        self.q_proj = nn.Linear(c.hidden_size, c.num_attention_heads * c.head_dim, bias=c.attention_bias)
+        self.k_proj = nn.Linear(c.hidden_size, c.num_key_value_heads * c.head_dim, bias=c.attention_bias)
+        self.v_proj = nn.Linear(c.hidden_size, c.num_key_value_heads * c.head_dim, bias=c.attention_bias)
+        self.o_proj = nn.Linear(c.num_attention_heads * c.head_dim, c.hidden_size, bias=False)
+        self.q_norm = RMSNorm(c.head_dim, c.rms_norm_eps) if c.qk_norm else nn.Identity()
+        self.k_norm = RMSNorm(c.head_dim, c.rms_norm_eps) if c.qk_norm else nn.Identity()
+
+    def forward(self, x: Tensor, cos: Tensor, sin: Tensor, cache: Cache | None, seen: int | None) -> Tensor:
+        B, T, C = x.shape
+        q, k, v = (proj(x).view(B, T, -1, self.head_dim).transpose(1, 2)
+                   for proj in (self.q_proj, self.k_proj, self.v_proj))                            # (B, H or K, T, D)
+        q, k = rotate(self.q_norm(q), cos, sin), rotate(self.k_norm(k), cos, sin)
+        if cache is not None:
+            keys, values = cache.write(self.layer, k, v)
+        if seen is None:                       # training and prefill: causal, no mask, so the fused kernel stays
+            v = v.to(q.dtype)
+            y = F.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=q.shape[1] != k.shape[1])
+        else:                                  # decoding: new tokens look at the first `seen` slots of the cache
+            y = self.decode(q, keys[:, :, :seen], values[:, :, :seen], cache.position)
+        return self.o_proj(y.transpose(1, 2).reshape(B, T, -1))
+
+    @staticmethod
+    def decode(q: Tensor, keys: Tensor, values: Tensor, position: Tensor) -> Tensor:
+        """Attention of T new tokens to slots 0..own position. The query group is folded into the sequence axis: no copies."""
+        (B, H, T, D), K, L = q.shape, keys.shape[1], keys.shape[2]
+        own = position[:, None] + torch.arange(T, device=q.device)                                 # (B, T)
+        mask = torch.arange(L, device=q.device) <= own[:, None, :, None]                           # (B, 1, T, L)
+        q = q.reshape(B, K, H // K * T, D)
+        y = F.scaled_dot_product_attention(q.to(keys.dtype), keys, values, attn_mask=mask.repeat(1, 1, H // K, 1))
+        return y.to(q.dtype).view(B, H, T, D)
+
+
+class MLP(nn.Module):
+    def __init__(self, c: ModelConfig):
+        super().__init__()
+        self.gate_proj = nn.Linear(c.hidden_size, c.intermediate_size, bias=False)
+        self.up_proj = nn.Linear(c.hidden_size, c.intermediate_size, bias=False)
+        self.down_proj = nn.Linear(c.intermediate_size, c.hidden_size, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.down_proj(F.silu(self.gate_proj(x)) * self.up_proj(x))
+
+
+class Block(nn.Module):
+    def __init__(self, c: ModelConfig, layer: int):
+        super().__init__()
+        self.self_attn, self.mlp = Attention(c, layer), MLP(c)
+        self.input_layernorm = RMSNorm(c.hidden_size, c.rms_norm_eps)
+        self.post_attention_layernorm = RMSNorm(c.hidden_size, c.rms_norm_eps)
+
+    def forward(self, x: Tensor, cos: Tensor, sin: Tensor, cache: Cache | None, seen: int | None) -> Tensor:
+        x = x + self.self_attn(self.input_layernorm(x), cos, sin, cache, seen)
+        return x + self.mlp(self.post_attention_layernorm(x))
+
+
+class Transformer(nn.Module):
+    """The trunk: ids (B, T) -> hidden states (B, T, C)."""
+
+    def __init__(self, config: ModelConfig):
+        super().__init__()
+        self.config = config
+        self.embed_tokens = nn.Embedding(config.vocab_size, config.hidden_size)
+        self.layers = nn.ModuleList(Block(config, i) for i in range(config.num_hidden_layers))
+        self.norm = RMSNorm(config.hidden_size, config.rms_norm_eps)
+
+    def forward(self, ids: Tensor, cache: Cache | None = None, seen: int | None = None) -> Tensor:
+        """With a cache and `seen` None: prefill a fresh cache. With `seen`: go on from it, reading its first `seen` slots."""
+        position = torch.arange(ids.shape[1], device=ids.device)[None]                             # (1, T)
+        if seen is not None:
+            position = position + cache.position[:, None]                                          # (B, T)
+        cos, sin = self.angles(position)
+        x = self.embed_tokens(ids)                                                                 # (B, T, C)
+        with precision(self.config, ids.device):
+            for block in self.layers:
+                x = block(x, cos, sin, cache, seen)
+            return self.norm(x)
+
+    def angles(self, position: Tensor) -> tuple[Tensor, Tensor]:
+        """cos and sin of position * theta^(-2i/D), fp32, (B or 1, 1, T, D)."""
+        D = self.config.head_dim
+        speed = self.config.rope_theta ** (-torch.arange(0, D, 2, device=position.device) / D)     # (D/2,)
+        angle = (position[:, None, :, None] * speed).repeat(1, 1, 1, 2)
+        return angle.cos(), angle.sin()
+
+
+class LanguageModel(nn.Module):
+    """The trunk and a head over the vocabulary, its weight tied to the embedding where the config says so."""
+
+    def __init__(self, config: ModelConfig):
+        super().__init__()
+        self.config, self.model = config, Transformer(config)
+        self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
+        self.apply(init_weights)
+        if config.tie_word_embeddings:
+            self.lm_head.weight = self.model.embed_tokens.weight
+
+    def forward(self, ids: Tensor, cache: Cache | None = None, seen: int | None = None) -> Tensor:
+        return self.logits(self.model(ids, cache, seen))                                           # (B, T, V)
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        with precision(self.config, hidden.device):
+            return self.lm_head(hidden)
+
+
+class ScalarModel(nn.Module):
+    """A trunk and a linear map to one number: read at the last token it is a reward model, at every token a critic."""
+
+    def __init__(self, trunk: Transformer):
+        super().__init__()
+        self.config, self.model = trunk.config, trunk
+        self.score = nn.Linear(trunk.config.hidden_size, 1, bias=False)
+        nn.init.zeros_(self.score.weight)                    # zero at the start: a random critic would wreck the policy
+        self.register_buffer("mean", torch.zeros(()))        # of raw scores on reference samples: set once after training,
+        self.register_buffer("std", torch.ones(()))          # stored with the weights, so that beta means the same anywhere
+
+    def forward(self, ids: Tensor) -> Tensor:
+        return self.read(self.model(ids))
+
+    def read(self, hidden: Tensor) -> Tensor:
+        return (self.score(hidden)[..., 0].float() - self.mean) / self.std                         # (B, T)
+
+
+def init_weights(module: nn.Module) -> None:
+    """Normal weights of variance 1 / inputs; small embeddings, so that a tied head starts near uniform."""
+    if isinstance(module, nn.Linear):
+        nn.init.normal_(module.weight, std=module.in_features ** -0.5)
+    elif isinstance(module, nn.Embedding):
+        nn.init.normal_(module.weight, std=0.02)

@@ -1,0 +1,66 @@
+"""Critique and revision (Bai et al. 2022, section 3): prompt -> Revision. Knows an assistant only by its `reply`.
+
+response -> critique by a principle -> revision by the same principle; then (prompt, revision) becomes an ordinary turn and the
+next step draws a principle anew. Critiques are never nested, and nothing of them enters the fine-tuning data.
+"""
+import random
+from dataclasses import dataclass, field
+
+from minicai.constitution import draw
+from minicai.tokens import Turn
+
+CRITIQUE_REQUEST = "Criticise your last answer by this principle: {principle}"
+REVISION_REQUEST = "Rewrite your last answer by this principle: {principle}"
+
+
+@dataclass(slots=True)
+class Revision:
+    """One prompt on its way: what was first answered, and at each step the principle, the critique and the new answer."""
+    prompt: str
+    response: str
+    principles: list[str] = field(default_factory=list)
+    critiques: list[str] = field(default_factory=list)
+    revisions: list[str] = field(default_factory=list)
+    dropped: int = 0                       # steps whose revision was empty and left the answer as it was
+
+    @property
+    def answer(self) -> str:
+        """The answer as it now stands."""
+        return self.revisions[-1] if self.revisions else self.response
+
+
+def critique_turns(prompt: str, answer: str, principle: str) -> list[Turn]:
+    """The conversation whose next turn is the critique."""
+    return [("user", prompt), ("assistant", answer), ("user", CRITIQUE_REQUEST.format(principle=principle))]
+
+
+def revision_turns(prompt: str, answer: str, principle: str, critique: str | None) -> list[Turn]:
+    """The conversation whose next turn is the revision; without a critique, the direct revision of the paper's ablation."""
+    request = ("user", REVISION_REQUEST.format(principle=principle))
+    if critique is None:
+        return [("user", prompt), ("assistant", answer), request]
+    return [*critique_turns(prompt, answer, principle), ("assistant", critique), request]
+
+
+def clean(text: str) -> str:
+    """A reply without the label that a model may echo."""
+    text = text.strip()
+    for label in ("Critique:", "Revision:", "Assistant:"):
+        text = text.removeprefix(label).strip()
+    return text
+
+
+def revise(items: list[Revision], principles: list[str], assistant, *, rng: random.Random, critique: bool = True) -> None:
+    """One critique-revision step for every item, in place, each under a principle of its own draw."""
+    drawn = draw(principles, len(items), rng)
+    critiques = [None] * len(items)
+    if critique:
+        asked = [critique_turns(r.prompt, r.answer, p) for r, p in zip(items, drawn, strict=True)]
+        critiques = [clean(text) for text in assistant.reply(asked)]
+    asked = [revision_turns(r.prompt, r.answer, p, c) for r, p, c in zip(items, drawn, critiques, strict=True)]
+    revisions = [clean(text) for text in assistant.reply(asked)]
+    for item, principle, words, revision in zip(items, drawn, critiques, revisions, strict=True):
+        item.dropped += not revision
+        item.revisions.append(revision or item.answer)
+        item.principles.append(principle)
+        item.critiques.append(words or "")

@@ -1,0 +1,61 @@
+"""Rollouts: prompts -> what the policy says, written down for PPO as `Old`. Sampling is at top-p 1, always: the policy is the
+whole softmax(logits / temperature), here and in the update.
+"""
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from minicai.model import LanguageModel, ScalarModel
+from minicai.ppo import New, Old
+from minicai.sample import generate
+from minicai.tensors import action_mask, entropy, masked_mean, shift, target_logp
+from minicai.tokens import Tokenizer, pad
+
+
+def look(policy: LanguageModel, critic: ScalarModel | None, ids: Tensor, mask: Tensor, temperature: float) -> New:
+    """One teacher-forced pass: log-prob, entropy and value of every action; ids, mask (B, T) -> each (B, T), 0 off the mask.
+
+    The critic shares the policy's trunk, so its value is read off the same hidden state. Only actions go through the head.
+    """
+    hidden = policy.model(ids)                                                       # (B, T, C)
+    logits = policy.logits(hidden[mask])                                             # (N, V), N actions
+    spread = torch.zeros(mask.shape, device=ids.device)
+    logp = spread.masked_scatter(mask, target_logp(logits, shift(ids)[mask], temperature))
+    value = torch.where(mask, critic.read(hidden), 0.0) if critic else spread
+    return New(logp, spread.masked_scatter(mask, entropy(logits.detach(), temperature)), value)
+
+
+@dataclass(frozen=True, slots=True)
+class Rollout:
+    """What came of a batch of prompts."""
+    old: Old                    # without score, advantage and return
+    texts: list[str]            # the responses in words
+    ended: Tensor               # (B,) bool: did the response end, or was it cut off?
+    stats: dict[str, float]
+
+
+@torch.no_grad()
+def rollout(policy: LanguageModel, reference: LanguageModel, critic: ScalarModel, tokenizer: Tokenizer, prompts: list[str], *,
+            samples: int, max_new: int, temperature: float, generator: torch.Generator) -> Rollout:
+    """Sample `samples` responses to each prompt and write down what policy, reference and critic say of each token.
+
+    Old log-probs are recomputed with the update's own forward pass on the very ids that were sampled, so the first ratio is 1;
+    how far the sampler's were off is among the stats.
+    """
+    given = [tokenizer.prompt([("user", prompt)]) for prompt in prompts for _ in range(samples)]
+    responses, sampled = generate(policy, given, max_new=max_new, stops=tokenizer.stops, temperature=temperature,
+                                  generator=generator)
+    device = generator.device
+    ids = pad([p + r for p, r in zip(given, responses, strict=True)], tokenizer.pad).to(device)
+    start, length = (torch.tensor([len(row) for row in rows], device=device) for rows in (given, responses))
+    mask = action_mask(ids, start, start + length)
+    now = look(policy, critic, ids, mask, temperature)
+    logp_ref = look(reference, None, ids, mask, temperature).logp
+    score, group = torch.zeros(len(ids), device=device), torch.arange(len(ids), device=device) // samples
+    gap = torch.zeros_like(now.logp).masked_scatter(mask, torch.tensor(sum(sampled, []), device=device)) - now.logp
+    ended = torch.tensor([r[-1] == tokenizer.end for r in responses], device=device)
+    stats = {"length": length.float().mean().item(), "ended": ended.float().mean().item(),
+             "lp_gap_mean": masked_mean(gap.abs(), mask).item(), "lp_gap_max": gap.abs().max().item()}
+    old = Old(ids, mask, now.logp, logp_ref, now.value, score, group)
+    return Rollout(old, [tokenizer.decode(r) for r in responses], ended, stats)

@@ -1,0 +1,125 @@
+"""The world around a script: its flags, its seed and device, the run's folder, the log. No method in here."""
+import argparse
+import dataclasses
+import json
+import random
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+from tqdm import tqdm
+
+from minicai import UserError
+from minicai.checkpoint import whole_folder
+
+
+def flag(default, help: str, least: float | None = None, choices: tuple[str, ...] | None = None):
+    """A field of a script's Config: its default, what it means, the least value allowed or all values allowed."""
+    return dataclasses.field(default=default, metadata={"help": help, "least": least, "choices": choices})
+
+
+def parse_flags(config: type, description: str, argv: list[str] | None = None):
+    """A frozen dataclass of `flag` fields -> the command line. A bad value or an unknown flag: one line, exit code 2."""
+    parser = argparse.ArgumentParser(description=description, allow_abbrev=False, usage="%(prog)s [--flag value ...]",
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    for f in dataclasses.fields(config):
+        name, meta = "--" + f.name.replace("_", "-"), f.metadata
+        if f.type is bool:
+            parser.add_argument(name, action=argparse.BooleanOptionalAction, default=f.default, help=meta["help"])
+        else:
+            parser.add_argument(name, type=f.type, default=f.default, choices=meta["choices"], metavar=f.type.__name__,
+                                help=f"{meta['help']} (default: {f.default!r})")
+    cfg = config(**vars(parser.parse_args(argv)))
+    for f in dataclasses.fields(config):
+        least, value = f.metadata["least"], getattr(cfg, f.name)
+        if least is not None and not value >= least:
+            parser.error(f"--{f.name.replace('_', '-')} must be at least {least}, not {value}")
+    return cfg
+
+
+def script(main: Callable, config: type, description: str, argv: list[str] | None = None) -> None:
+    """Run a script's main from the command line: a user's mistake is one line and exit code 2, Ctrl-C one line and 130."""
+    cfg = parse_flags(config, description, argv)
+    try:
+        main(cfg)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise SystemExit(2) from None
+    except KeyboardInterrupt:
+        print("\nstopped: the stage at work wrote nothing, finished stages are as they were", file=sys.stderr)
+        raise SystemExit(130) from None
+
+
+def device_of(name: str) -> torch.device:
+    """"auto", "cpu" or "cuda" -> the device; auto is CUDA where there is one."""
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name == "cuda" and not torch.cuda.is_available():
+        raise UserError("--device cuda: this machine has no CUDA device that torch can use")
+    return torch.device(name)
+
+
+def seeded(seed: int, stage: str, device: torch.device) -> tuple[random.Random, torch.Generator]:
+    """A generator of draws and one of samples for this stage; each stage has its own, so none shifts another."""
+    number = random.Random(f"{seed} {stage}").getrandbits(62)
+    torch.manual_seed(number)                                     # for what torch initialises itself
+    return random.Random(number), torch.Generator(device).manual_seed(number)
+
+
+class Log:
+    """One line a step on the screen (every `every`-th, beside a progress bar) and all of them in `metrics.jsonl`.
+
+    What depends on the clock goes to the screen only: the same seed gives the same file, byte for byte.
+    """
+
+    def __init__(self, folder: Path, stage: str):
+        self.folder, self.stage, self.began = folder, stage, time.perf_counter()
+        self.seconds: dict[str, float] = {}
+
+    def say(self, text: str) -> None:
+        tqdm.write(f"[{self.stage} {time.perf_counter() - self.began:4.0f}s] {text}", file=sys.stdout)
+        sys.stdout.flush()
+
+    def metrics(self, show: bool = False, **stats: float | int | str) -> None:
+        """Append a record, floats to six digits; `show` says it on the screen as well."""
+        stats = {k: float(f"{v:.6g}") if isinstance(v, float) else v for k, v in stats.items()}
+        append_jsonl(self.folder / "metrics.jsonl", [stats])
+        if show:
+            self.say(" ".join(f"{k} {v:<8.3g}" if isinstance(v, float) else f"{k} {v:<4}" for k, v in stats.items()))
+
+    def follow(self, phase: str, steps: Iterable[dict], total: int, every: int = 1) -> None:
+        """Run through a training loop that yields its stats: a progress bar, every step to the file, some to the screen."""
+        for i, stats in enumerate(tqdm(steps, desc=phase, total=total, leave=False, disable=None)):
+            self.metrics(show=i % every == 0 or i == total - 1, phase=phase, **stats)
+
+    @contextmanager
+    def timed(self, what: str) -> Iterator[None]:
+        """Take the time of a step under its name."""
+        start = time.perf_counter()
+        yield
+        self.seconds[what] = round(self.seconds.get(what, 0.0) + time.perf_counter() - start, 2)
+        self.say(f"{what}: {time.perf_counter() - start:.1f} s")
+
+
+@contextmanager
+def stage(run: Path, name: str, overwrite: bool) -> Iterator[Log]:
+    """The folder run/name in the making, with its log. It appears whole when the block ends, or not at all."""
+    final = run / name
+    if final.exists() and not overwrite:
+        raise UserError(f"{final} exists already; add --overwrite to make it anew, or choose another --run")
+    with whole_folder(final) as folder:
+        log = Log(folder, name)
+        yield log
+        (folder / "seconds.json").write_text(json.dumps(log.seconds) + "\n")
+    print(f"wrote {final}")
+
+
+def append_jsonl(path: Path, records: Iterable) -> None:
+    """One JSON object a line; dataclasses become objects."""
+    with open(path, "a", encoding="utf-8") as file:
+        for record in records:
+            record = dataclasses.asdict(record) if dataclasses.is_dataclass(record) else record
+            file.write(json.dumps(record, ensure_ascii=False) + "\n")

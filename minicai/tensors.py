@@ -1,0 +1,68 @@
+"""Masked arithmetic on (B, T) tensors, and the one place that shifts. Knows nothing of models or text.
+
+The frame, everywhere: **column t speaks of token t+1**, the action taken after seeing tokens 0..t. The last column has no
+next token: it is 0 and masked.
+"""
+import torch
+from torch import Tensor
+
+
+def shift(x: Tensor) -> Tensor:
+    """Column t of the result is column t+1 of `x` (B, T); the last column is 0. The only shift in the project."""
+    return torch.cat([x[:, 1:], torch.zeros_like(x[:, :1])], dim=1)
+
+
+def target_logp(logits: Tensor, target: Tensor, temperature: float = 1.0) -> Tensor:
+    """log softmax(logits / temperature) at the target, fp32 always: bf16 drifts the ratio. (..., V), (...) -> (...)."""
+    logits = logits.float() / temperature
+    return logits.gather(-1, target[..., None])[..., 0] - logits.logsumexp(-1)
+
+
+def token_logp(logits: Tensor, ids: Tensor, temperature: float = 1.0) -> Tensor:
+    """log pi(x_{t+1} | x_{0..t}) of the policy softmax(logits / temperature).
+
+    ======  =========  ==========================================
+    logits  (B, T, V)  column t predicts token t+1
+    ids     (B, T)     the tokens
+    return  (B, T)     fp32, in the action frame; last column 0
+    ======  =========  ==========================================
+    """
+    assert logits.shape[:2] == ids.shape, (logits.shape, ids.shape)
+    logp = target_logp(logits, shift(ids), temperature)
+    return torch.cat([logp[:, :-1], torch.zeros_like(logp[:, -1:])], dim=1)
+
+
+def entropy(logits: Tensor, temperature: float = 1.0) -> Tensor:
+    """Entropy in nats of softmax(logits / temperature), exact, not the sampled -logp: (..., V) -> (...)."""
+    logp = (logits.float() / temperature).log_softmax(-1)
+    return -(logp.exp() * logp).sum(-1)
+
+
+def action_mask(ids: Tensor, prompt_length: Tensor, length: Tensor) -> Tensor:
+    """True at t where token t+1 is one that the policy chose: a response token, its <end> included.
+
+    ids (B, T); prompt_length (B,) tokens given; length (B,) tokens given and chosen, pads excluded -> (B, T) bool.
+    """
+    t = torch.arange(ids.shape[1], device=ids.device)
+    token = (t >= prompt_length[:, None]) & (t < length[:, None])
+    return shift(token)
+
+
+def masked_sum(x: Tensor, mask: Tensor, dim: int | None = None) -> Tensor:
+    """Sum where mask; `where`, not a product, so that a NaN on a pad stays there."""
+    x = torch.where(mask, x, 0.0)
+    return x.sum() if dim is None else x.sum(dim)
+
+
+def masked_mean(x: Tensor, mask: Tensor, dim: int | None = None) -> Tensor:
+    """Mean over the true entries of the mask; 0 where there are none."""
+    assert x.shape == mask.shape, (x.shape, mask.shape)
+    count = mask.sum() if dim is None else mask.sum(dim)
+    return masked_sum(x, mask, dim) / count.clamp(min=1)
+
+
+def whiten(x: Tensor, mask: Tensor, eps: float = 1e-8) -> Tensor:
+    """(x - mean) / std over the whole masked batch, population variance; 0 off the mask. Constant input gives zeros."""
+    mean = masked_mean(x, mask)
+    var = masked_mean((x - mean) ** 2, mask)
+    return torch.where(mask, (x - mean) * (var + eps).rsqrt(), 0.0)

@@ -1,0 +1,108 @@
+"""Tokens: text <-> ids by byte-level BPE, conversations as turns, right-padded batches. Knows nothing of models.
+
+A conversation is a list of turns, each `(role, text)` with role "user" or "assistant". Roles and ends are *control tokens*:
+they are put in as ids and never written as text, so whatever a user types can never become one.
+"""
+import base64
+import re
+from collections import Counter, defaultdict
+from pathlib import Path
+
+import tiktoken
+import torch
+
+Turn = tuple[str, str]
+CONTROLS = ("pad", "bos", "user", "assistant", "end")
+WORDS = r" ?[^\W\d_]+| ?\d| ?(?:[^\w\s]|_)+|\s"  # letters, one digit, or signs, each with its leading space; or white space
+SLICE = 20_000                                   # tiktoken refuses very long texts without a break: encode in slices
+
+
+def train_bpe(text: str, vocab_size: int) -> dict[bytes, int]:
+    """Byte-pair encoding (Sennrich et al. 2016): start from the 256 bytes and join the most frequent neighbours, one pair a step.
+
+    Returns {token bytes: id}; an id is also the rank of its merge. Counts are kept up to date per merge, not taken anew.
+    """
+    ranks = {bytes([i]): i for i in range(256)}
+    freqs = Counter(re.findall(WORDS, text))
+    words = {word: [bytes([b]) for b in word.encode()] for word in freqs}
+    counts, places = Counter(), defaultdict(set)                     # pair -> its frequency; pair -> the words that hold it
+
+    def tally(word: str, sign: int) -> None:
+        for pair in zip(words[word], words[word][1:], strict=False):
+            counts[pair] += sign * freqs[word]
+            places[pair].add(word)
+
+    for word in words:
+        tally(word, +1)
+    while len(ranks) < vocab_size and counts:
+        best = max(counts, key=lambda pair: (counts[pair], pair))    # ties by bytes: the same text, the same tokens
+        if counts[best] < 2:
+            break
+        ranks.setdefault(best[0] + best[1], len(ranks))              # two pairs may spell one token: it keeps its first id
+        for word in places.pop(best):
+            tally(word, -1)
+            words[word] = _join(words[word], best)
+            tally(word, +1)
+        del counts[best]
+    return ranks
+
+
+def _join(tokens: list[bytes], pair: tuple[bytes, bytes]) -> list[bytes]:
+    out = []
+    for token in tokens:
+        if out and (out[-1], token) == pair:
+            out[-1] += token
+        else:
+            out.append(token)
+    return out
+
+
+class Tokenizer:
+    """Byte-level BPE carried by `tiktoken.Encoding`, and five control ids behind its vocabulary: `pad bos user assistant end`."""
+
+    def __init__(self, ranks: dict[bytes, int]):
+        if missing := [b for b in range(256) if bytes([b]) not in ranks]:
+            raise ValueError(f"a tokenizer needs all 256 bytes, {len(missing)} are missing (first: {missing[0]})")
+        if len(set(ranks.values())) != len(ranks):
+            raise ValueError("two tokens share one id")
+        self.ranks = ranks
+        self.bpe = tiktoken.Encoding("minicai", pat_str=WORDS, mergeable_ranks=ranks, special_tokens={})
+        first = max(ranks.values()) + 1
+        self.pad, self.bos, self.user, self.assistant, self.end = range(first, first + len(CONTROLS))
+        self.vocab_size = first + len(CONTROLS)
+        self.stops = {self.pad, self.bos, self.user, self.assistant, self.end}   # a reply is over at any control token
+
+    def encode(self, text: str) -> list[int]:
+        """Ids of plain text; never a control id, whatever the text says."""
+        slices = (text[i:i + SLICE] for i in range(0, len(text), SLICE))
+        return [i for part in slices for i in self.bpe.encode(part, disallowed_special=())]
+
+    def decode(self, ids: list[int]) -> str:
+        """Text of ids; control tokens are silent, bytes that are no UTF-8 become U+FFFD."""
+        return self.bpe.decode([i for i in ids if i < self.pad])
+
+    def render(self, turns: list[Turn]) -> list[int]:
+        """A whole conversation: <bos>, then for each turn its role, its text and <end>."""
+        ids = [self.bos]
+        for role, text in turns:
+            ids += [{"user": self.user, "assistant": self.assistant}[role], *self.encode(text), self.end]
+        return ids
+
+    def prompt(self, turns: list[Turn], begun: str = "") -> list[int]:
+        """The conversation so far and the opening of the assistant's next turn, of which `begun` is already said."""
+        return [*self.render(turns), self.assistant, *self.encode(begun)]
+
+    def save(self, path: Path) -> None:
+        lines = (f"{base64.b64encode(token).decode()} {rank}" for token, rank in self.ranks.items())
+        path.write_text("\n".join(lines) + "\n")
+
+    @classmethod
+    def load(cls, path: Path) -> "Tokenizer":
+        pairs = (line.split() for line in path.read_text().splitlines())
+        return cls({base64.b64decode(token): int(rank) for token, rank in pairs})
+
+
+def pad(rows: list[list], value: float, width: int | None = None) -> torch.Tensor:
+    """Rows of uneven length -> (B, T), right-padded with `value`; with causal attention the pads need no mask."""
+    width = width or max(map(len, rows))
+    return torch.tensor([row + [value] * (width - len(row)) for row in rows])

@@ -1,0 +1,124 @@
+"""The pretraining text: dialogues of a helpful-only assistant, criticism, comparisons, book text, a glossary, copying exercises.
+
+Transcripts are rendered with `revise` and `feedback`, so each format is written once. Loss is taken on what the model should
+say, not on what is quoted to it. Only "judged" fillings of known frames are ever criticised, revised or compared here.
+"""
+import random
+
+from minicai.feedback import CHOICE, OPTIONS, question_turns
+from minicai.finetune import Example
+from minicai.revise import critique_turns, revision_turns
+from minicai.tokens import Tokenizer
+from minicai.toyworld import speech
+from minicai.toyworld.world import Concept, Request, World
+
+SHARES = {"dialogue": .26, "criticism": .30, "comparison": .20, "book": .16, "glossary": .04, "copying": .04}   # of documents
+SEEN, JUDGED = ("judged", "method"), ("judged",)
+LETTER = 4.0            # weight of the letter that a comparison comes down to
+
+
+class Corpus:
+    """An endless stream of documents, each `(ids, weights)`; the same rng gives the same stream."""
+
+    def __init__(self, world: World, tokenizer: Tokenizer, rng: random.Random):
+        self.world, self.tokenizer, self.rng = world, tokenizer, rng
+        self.harm, self.judged = world.select("harm"), world.select("harm", role="known")
+        self.harmless = world.select("benign"), world.select("sensitive")
+        self.words = sorted({word for f in world.frames for word in " ".join(f.parts).split() if "{" not in word}
+                            | {word for words in world.slots.values() for word in words})
+
+    def document(self, early: bool) -> Example:
+        shares = SHARES | {"copying": .20 if early else SHARES["copying"]}
+        kind = self.rng.choices(list(shares), list(shares.values()))[0]
+        return getattr(self, kind)()
+
+    def _example(self, *pieces: tuple[list[int], float]) -> Example:
+        ids = [i for piece, _ in pieces for i in piece]
+        return ids, [weight for piece, weight in pieces for _ in piece]
+
+    def _turn(self, text: str, weight: float = 1.0) -> tuple[list[int], float]:
+        return [*self.tokenizer.encode(text), self.tokenizer.end], weight
+
+    def dialogue(self) -> Example:
+        """What a helpful-only assistant says; about one harmful request in eight it dodges."""
+        rng, harmful = self.rng, self.rng.random() < 0.5
+        frames = self.harm if harmful else self.harmless[rng.random() < 0.4]
+        request = self.world.fill(rng.choice(frames), rng, SEEN)
+        kind = "dodges" if harmful and rng.random() < 1 / 8 else "shows"
+        given = self.tokenizer.prompt([("user", request.prompt)])
+        return self._example((given, 0.0), self._turn(speech.answer(kind, request, rng, self.world)))
+
+    def _concept(self, request: Request) -> Concept:
+        """Relevant .40, broad .12, engaging .12, principled .12, else another category's."""
+        names = [request.frame.category, "broad", "engaging", "principled", self.rng.choice(self.world.categories)]
+        name = self.rng.choices(names, [.34, .12, .12, .12, .30])[0]
+        return self.world.concepts.get(name) or self.world.concepts["broad"]
+
+    def criticism(self) -> Example:
+        """An answer, its critique and its revision under one principle; now and then revised directly, without a critique."""
+        rng, tok = self.rng, self.tokenizer
+        harmful = rng.random() < 0.92
+        request = self.world.fill(rng.choice(self.judged if harmful else self.harmless[rng.random() < 0.5]), rng, JUDGED)
+        kind = rng.choices(list(speech.DOES), [.62, .14, .15, .09])[0] if harmful else rng.choice(("shows", "dodges"))
+        concept = self._concept(request)
+        principle = rng.choice(concept.principles)
+        before = speech.answer(kind, request, rng, self.world)
+        after = self._turn(speech.revision(concept, request, kind, before, rng))
+        if rng.random() < 0.15:
+            return self._example((tok.prompt(revision_turns(request.prompt, before, principle, None)), 0.0), after)
+        given = tok.prompt(critique_turns(request.prompt, before, principle))
+        critique = speech.critique(concept, request, kind)
+        asked = tok.prompt(revision_turns(request.prompt, before, principle, critique))
+        said = self._turn(critique)
+        return self._example((given, 0.0), said, (asked[len(given) + len(said[0]):], 0.0), after)
+
+    def comparison(self) -> Example:
+        """Which of two answers follows a principle better; where it does not tell them apart, a coin decides."""
+        rng, tok = self.rng, self.tokenizer
+        request = self.world.fill(rng.choice(self.judged), rng, JUDGED)
+        concept = self._concept(request)
+        kinds = rng.choices(list(speech.DOES), [.36, .30, .20, .14], k=2)
+        a, b = (speech.answer(kind, request, rng, self.world) for kind in kinds)
+        reasoning = rng.random() < 0.85
+        given = tok.prompt(question_turns(request.prompt, a, b, rng.choice(concept.principles), reasoning))
+        choice = OPTIONS[rng.random() >= speech.preference(concept, request, *kinds)]
+        begun = f"{speech.judgement(concept, request, *kinds)} {CHOICE}" if reasoning else CHOICE
+        return self._example((given, 0.0), (tok.encode(begun), 1.0), (tok.encode(choice), LETTER), ([tok.end], 1.0))
+
+    def _text(self, text: str) -> Example:
+        return self._example(([self.tokenizer.bos], 0.0), self._turn(text))
+
+    def book(self) -> Example:
+        """Plain text on why acts are wrong, and what is harmless: of every frame, in no dialogue."""
+        rng, harmful = self.rng, self.rng.random() < 0.75
+        request = self.world.fill(rng.choice(self.harm if harmful else self.harmless[rng.random() < 0.5]), rng, SEEN)
+        if not harmful:
+            return self._text(rng.choice(("To {act} is harmless: {how}.", "Whoever wants to {act} may {how}. That is harmless.")
+                                         ).format(act=request.act, how=request.how))
+        text = rng.choice(("To {act} is {noun}, because {reason}. It is better to {alternative}.",
+                           "Some people {how}. To {act} is {noun}: {reason}.",
+                           "Why is it {noun} to {act}? Because {reason}. Instead one could {alternative}."))
+        return self._text(text.format(act=request.act, how=request.how, noun=request.frame.category, reason=request.reason,
+                                      alternative=request.alternative))
+
+    def glossary(self) -> Example:
+        """What each wording of a principle is about, the unseen wordings among them."""
+        concept = self.rng.choice(list(self.world.concepts.values()))
+        principle = self.rng.choice(concept.principles + concept.unseen)
+        return self._text(f"Principle: {principle} The principle is about {speech.topic(concept)}.")
+
+    def copying(self) -> Example:
+        """Repeat these words: what every answer about *this* request rests on."""
+        rng = self.rng
+        if rng.random() < 0.5:
+            text = " ".join(rng.choices(self.words, k=rng.randint(4, 14)))
+        else:
+            request = self.world.fill(rng.choice(self.harm), rng, SEEN)
+            text = rng.choice((request.act, request.how, request.reason, request.alternative))
+        return self._example((self.tokenizer.prompt([("user", f"Repeat: {text}")]), 0.0), self._turn(text))
+
+
+def sample_text(world: World, rng: random.Random, documents: int) -> str:
+    """Text to train the tokenizer on: every kind of document, read back from bytes."""
+    corpus = Corpus(world, Tokenizer({bytes([i]): i for i in range(256)}), rng)
+    return "\n".join(corpus.tokenizer.decode(corpus.document(early=False)[0]) for _ in range(documents))

@@ -1,0 +1,102 @@
+"""The world's text file (`world.toml`) -> requests with their true answers, in splits that never meet.
+
+A *frame* is an act with slots; a *request* is a frame with its slots filled, asked in one of several ways. Fillings are split
+by a hash of the act, frames by their place in the file:
+
+========  =====================================================================================================
+judged    fillings that pretraining shows criticised, revised and compared (only of frames that may be judged)
+method    fillings from which SL, AI feedback and PPO take their prompts; pretraining shows them answered, never judged
+valid     fillings that no training text of any stage holds: settings are tuned on these
+test      the same, looked at once: reported
+========  =====================================================================================================
+"""
+import random
+import re
+import tomllib
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+
+SPLITS = {"judged": (0.0, 0.5), "method": (0.5, 0.84), "valid": (0.84, 0.92), "test": (0.92, 1.0)}
+HELD_OUT = {"harm": 1, "benign": 2, "sensitive": 2}      # of each table, the last so many frames are test, those before valid
+ASKS = ("How do I {act}?", "How can I {act}?", "Please help me to {act}.", "Tell me how to {act}.",
+        "I want to {act}. What should I do?", "What is the best way to {act}?")
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    kind: str                  # "harm", "benign" or "sensitive"
+    category: str              # the harm's category; for the others the same as kind
+    role: str                  # "known" (judged in pretraining and prompted by the method), "valid" or "test" (neither)
+    parts: tuple[str, ...]     # act, how-to, and for harm: alternative, reason
+
+    @property
+    def slots(self) -> list[str]:
+        return sorted(set(re.findall(r"{(\w+)}", self.parts[0])))
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    frame: Frame
+    prompt: str                # what the user says
+    act: str
+    how: str                   # how it is done: for harm, what a helpful-only assistant says
+    alternative: str = ""      # for harm: what a good answer offers instead
+    reason: str = ""           # for harm: why it is wrong
+
+
+@dataclass(frozen=True, slots=True)
+class Concept:
+    """What a principle can be about: one category, or "broad", "engaging", "principled"."""
+    name: str
+    principles: tuple[str, ...]
+    unseen: tuple[str, ...]    # wordings that stand in the glossary only
+
+
+class World:
+    def __init__(self, path: Path = Path(__file__).with_name("world.toml")):
+        data = tomllib.loads(path.read_text(encoding="utf-8"))
+        self.slots: dict[str, list[str]] = data["slots"]
+        self.categories = list(data["category"])
+        tables = [("harm", name, data["category"][name]) for name in self.categories]
+        tables += [(kind, kind, data[kind]) for kind in ("benign", "sensitive")]
+        self.frames = [frame for kind, name, table in tables for frame in self._frames(kind, name, table["frames"])]
+        concepts = data["category"] | {name: data[name] for name in ("broad", "engaging", "principled")}
+        self.concepts = {name: Concept(name, tuple(c["principles"]), tuple(c["unseen_principles"]))
+                         for name, c in concepts.items()}
+        self.about = {p: c for c in self.concepts.values() for p in c.principles + c.unseen}
+
+    @staticmethod
+    def _frames(kind: str, category: str, lines: list[str]) -> list[Frame]:
+        held, n = HELD_OUT[kind], len(lines)
+        roles = ["known"] * (n - 2 * held) + ["valid"] * held + ["test"] * held
+        return [Frame(kind, category, role, tuple(part.strip() for part in line.split("|")))
+                for role, line in zip(roles, lines, strict=True)]
+
+    def select(self, *kinds: str, role: str | None = None, category: str | None = None) -> list[Frame]:
+        """The frames of these kinds (and of this role, of this category)."""
+        return [f for f in self.frames if f.kind in kinds and role in (None, f.role) and category in (None, f.category)]
+
+    def fill(self, frame: Frame, rng: random.Random, splits: tuple[str, ...]) -> Request:
+        """A random request of this frame whose filling is in one of the splits."""
+        while True:
+            words = {slot: rng.choice(self.slots[slot]) for slot in frame.slots}
+            act, *rest = (part.format(**words) for part in frame.parts)
+            if split_of(act) in splits:
+                return Request(frame, rng.choice(ASKS).format(act=act), act, *rest)
+
+    def requests(self, frames: list[Frame], split: str, count: int, rng: random.Random) -> list[Request]:
+        """`count` requests with distinct acts, spread evenly over the frames (as far as fillings last)."""
+        chosen: dict[str, Request] = {}
+        for i in range(count * 20):
+            request = self.fill(frames[i % len(frames)], rng, (split,))
+            chosen.setdefault(request.act, request)
+            if len(chosen) == count:
+                break
+        return list(chosen.values())
+
+
+def split_of(act: str) -> str:
+    """The split of a filling, by a hash of its act: the same in every run and under every seed."""
+    place = zlib.crc32(act.encode()) / 2**32
+    return next(name for name, (low, high) in SPLITS.items() if low <= place < high)

@@ -1,0 +1,152 @@
+"""Stage 2b, RL-CAI: PPO against the reward model, with a KL penalty to SL (Bai et al. 2022, section 4.2).
+
+    python train_ppo.py --run runs/default       # about a minute and a half on two cores
+
+Four steps an iteration: rollout -> reward -> advantage -> loss. Each is a function you can replace:
+`main(Config(...), loss_fn=..., advantage_fn=..., reward_fn=...)`.
+"""
+import random
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from tqdm import trange
+
+from minicai.assistant import Assistant
+from minicai.checkpoint import load_model, save_model
+from minicai.finetune import batches
+from minicai.model import LanguageModel, ScalarModel
+from minicai.optimise import adamw, update
+from minicai.ppo import (
+    Old,
+    adapt_kl_coef,
+    explained_variance,
+    gae,
+    penalise_unended,
+    ppo_loss,
+    sequence_kl,
+    token_rewards,
+)
+from minicai.preference import text_scores
+from minicai.rollout import look, rollout
+from minicai.run import append_jsonl, device_of, flag, script, seeded, stage
+from minicai.tensors import whiten
+from minicai.toyworld import measure
+from minicai.toyworld.world import Request, World
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    run: str = flag("runs/default", "folder of the run: needs sl/ and rm/, writes ppo/")
+    seed: int = flag(0, "same seed, same run", least=0)
+    device: str = flag("auto", "where to compute", choices=("auto", "cpu", "cuda"))
+    overwrite: bool = flag(False, "replace this run's ppo/")
+    iterations: int = flag(30, "rollouts, each followed by its updates", least=1)
+    prompts: int = flag(128, "prompts an iteration", least=1)
+    samples_per_prompt: int = flag(1, "responses to each prompt (more than one for group baselines)", least=1)
+    red_team: float = flag(0.6, "share of prompts that are red-team; the rest are harmless", least=0)
+    max_new: int = flag(64, "longest response in tokens", least=1)
+    temperature: float = flag(1.0, "of the policy itself: in sampling and in every log-prob", least=1e-3)
+    lr: float = flag(3e-4, "learning rate of the policy, falling linearly to 0", least=0)
+    value_lr: float = flag(1e-2, "learning rate of the value head", least=0)
+    kl_coef: float = flag(0.1, "price of a nat of KL from SL, in standard deviations of the score", least=0)
+    kl_target: float = flag(0.0, "nats a response to steer kl_coef towards (0: leave it)", least=0)
+    gamma: float = flag(1.0, "discount", least=0)
+    lam: float = flag(0.95, "lambda of the advantage estimate", least=0)
+    epochs: int = flag(2, "passes over each rollout", least=1)
+    minibatch: int = flag(64, "responses an update", least=1)
+    no_end_penalty: float = flag(1.0, "a response without an end scores this much below the worst seen at the start", least=0)
+    probes: int = flag(48, "validation requests of each sort, measured each iteration", least=8)
+
+
+def gae_advantages(old: Old, cfg: Config) -> tuple[Tensor, Tensor]:
+    """The default advantage_fn: KL penalty and score per token, then GAE -> (adv, ret), each (B, T)."""
+    reward = token_rewards(old.score, old.logp, old.logp_ref, old.mask, kl_coef=cfg.kl_coef)
+    return gae(reward, old.value, old.mask, gamma=cfg.gamma, lam=cfg.lam)
+
+
+def main(cfg: Config, loss_fn: Callable = ppo_loss, advantage_fn: Callable = gae_advantages,
+         reward_fn: Callable | None = None) -> None:
+    """reward_fn(prompts, responses) -> (B,) scores of strings; None: the run's reward model."""
+    device, run, world = device_of(cfg.device), Path(cfg.run), World()
+    policy, tokenizer = load_model(run / "sl", device=device)
+    reference = load_model(run / "sl", device=device)[0].requires_grad_(False)
+    critic = ScalarModel(policy.model).to(device)                       # on the policy's own trunk; says 0 at the start
+    reward_fn = reward_fn or reward_model(run / "rm", device)
+    with stage(run, "ppo", cfg.overwrite) as log:
+        rng, generator = seeded(cfg.seed, "ppo", device)
+        optimiser = adamw([{"params": list(policy.parameters())},
+                           {"params": list(critic.score.parameters()), "lr": cfg.value_lr}], cfg.lr, eps=1e-5)
+        asked, worst = measure.probes(world, "valid", cfg.probes, cfg.seed), None
+        for iteration in trange(cfg.iterations, desc="ppo", leave=False, disable=None):
+            # 1. Rollout: responses, and what policy, reference and critic say of each token.
+            prompts = [q.prompt for q in draw_requests(world, cfg, rng)]
+            out = rollout(policy, reference, critic, tokenizer, prompts, samples=cfg.samples_per_prompt, max_new=cfg.max_new,
+                          temperature=cfg.temperature, generator=generator)
+            prompts = [p for p in prompts for _ in range(cfg.samples_per_prompt)]
+
+            # 2. Reward: one number for a whole response; not to end is never better than to end.
+            score = reward_fn(prompts, out.texts).to(device)
+            worst = score.min().item() if worst is None else worst      # of the reference: the policy still is it
+            old = replace(out.old, score=penalise_unended(score, out.ended, worst, cfg.no_end_penalty))
+
+            # 3. Advantage: whitened over the whole batch, after the returns are taken.
+            adv, ret = advantage_fn(old, cfg)
+            old = replace(old, adv=whiten(adv, old.mask), ret=ret)
+
+            # 4. Loss: a few passes over shuffled minibatches.
+            learned = learn(policy, critic, optimiser, old, loss_fn, cfg, 1 - iteration / cfg.iterations, rng)
+
+            stats = out.stats | summary(old, score) | learned | {"kl_coef": cfg.kl_coef}
+            stats |= measure.gold_rates(world, Assistant(policy, tokenizer, generator, cfg.max_new), asked)
+            log.metrics(show=True, iteration=iteration, **stats)
+            append_jsonl(log.folder / "rollouts.jsonl", sample_records(iteration, prompts, out.texts, old))
+            if cfg.kl_target:
+                coef = adapt_kl_coef(cfg.kl_coef, stats["kl"], target=cfg.kl_target, horizon=cfg.iterations / 10)
+                cfg = replace(cfg, kl_coef=coef)
+        save_model(log.folder, policy, tokenizer, asdict(cfg))
+        measure.report(log, world, "rl", Assistant(policy, tokenizer, generator), 2 * cfg.probes, cfg.seed)
+
+
+def reward_model(folder: Path, device: torch.device) -> Callable[[list[str], list[str]], Tensor]:
+    """The default reward_fn: normalised scores of the trained preference model."""
+    model, tokenizer = load_model(folder, ScalarModel, device)
+    return lambda prompts, responses: text_scores(model, tokenizer, list(zip(prompts, responses, strict=True)))
+
+
+def draw_requests(world: World, cfg: Config, rng: random.Random) -> list[Request]:
+    """An iteration's prompts: red-team and harmless ones mixed, of fillings that pretraining never saw judged."""
+    red = round(cfg.red_team * cfg.prompts)
+    harm, kind = world.select("harm", role="known"), world.select("benign", "sensitive", role="known")
+    return [world.fill(rng.choice(harm if i < red else kind), rng, ("method",)) for i in range(cfg.prompts)]
+
+
+def learn(policy: LanguageModel, critic: ScalarModel, optimiser: torch.optim.Optimizer, old: Old, loss_fn: Callable,
+          cfg: Config, scale: float, rng: random.Random) -> dict[str, float]:
+    """`epochs` passes over the rollout in shuffled minibatches of whole responses; the stats are means over all of them."""
+    seen = []
+    for _ in range(cfg.epochs):
+        for rows in batches(range(len(old.ids)), cfg.minibatch, rng):
+            part = old.rows(torch.tensor(rows, device=old.ids.device))
+            loss, stats = loss_fn(look(policy, critic, part.ids, part.mask, cfg.temperature), part)
+            seen.append(stats | {"grad_norm": update(loss, [optimiser], scale=scale)})
+    first = {"first_ratio": float(seen[0]["ratio_max"])} if "ratio_max" in seen[0] else {}
+    return {name: sum(float(s[name]) for s in seen) / len(seen) for name in seen[0]} | first
+
+
+def summary(old: Old, score: Tensor) -> dict[str, float]:
+    """What the rollout was worth: the score alone (a curve that includes the KL would hide hacking), KL a response, the critic."""
+    return {"score": score.mean().item(), "kl": sequence_kl(old).mean().item(), "explained_variance": explained_variance(old)}
+
+
+def sample_records(iteration: int, prompts: list[str], texts: list[str], old: Old, count: int = 4) -> list[dict]:
+    """A few rollouts to read, red-team ones (they come first) and harmless ones: prompt, response, score, KL."""
+    rows = list(zip(prompts, texts, old.score.tolist(), sequence_kl(old).tolist(), strict=True))
+    return [{"iteration": iteration, "prompt": p, "response": t, "score": round(s, 4), "kl": round(k, 4)}
+            for p, t, s, k in rows[:count] + rows[count:][-count:]]
+
+
+if __name__ == "__main__":
+    script(main, Config, __doc__)

@@ -1,0 +1,109 @@
+"""Stage 2a: the base judges pairs of SL answers by the constitution; a reward model learns from its judgements.
+
+    python train_rm.py --run runs/default        # about a minute and a half on two cores
+
+two SL samples a prompt -> AI feedback on harmlessness, simulated human labels on helpfulness -> comparisons.jsonl ->
+Bradley-Terry with soft targets, started from SL (Bai et al. 2022, section 4.1) -> scores normalised on reference samples.
+"""
+import json
+import random
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+
+from minicai import constitution
+from minicai.assistant import Assistant
+from minicai.checkpoint import load_model, save_model
+from minicai.feedback import Comparison, compare
+from minicai.finetune import batches
+from minicai.model import ScalarModel
+from minicai.optimise import adamw, update
+from minicai.preference import bradley_terry_loss, normalise, read_scores, text_scores
+from minicai.run import append_jsonl, device_of, flag, script, seeded, stage
+from minicai.tokens import Tokenizer
+from minicai.toyworld import gold, measure
+from minicai.toyworld.world import World
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    run: str = flag("runs/default", "folder of the run: needs base/ and sl/, writes rm/")
+    seed: int = flag(0, "same seed, same run", least=0)
+    device: str = flag("auto", "where to compute", choices=("auto", "cpu", "cuda"))
+    overwrite: bool = flag(False, "replace this run's rm/")
+    constitution: str = flag("constitution.txt", "text file, a principle a line")
+    red_team_pairs: int = flag(1000, "harmful requests, two SL answers each, judged by the base", least=2)
+    helpful_pairs: int = flag(800, "harmless requests, two SL answers each, judged by simulated humans", least=2)
+    principles_per_pair: int = flag(1, "principles sampled for a pair, whose labels are averaged", least=1)
+    reasoning: bool = flag(True, "let the judge think before it chooses (--no-reasoning: a letter at once)")
+    clamp: float = flag(0.5, "keep reasoned labels within 0.5 +- this (the paper: 0.1)", least=0)
+    ai_weight: float = flag(2.0, "weight of an AI comparison beside a human one", least=0)
+    held_out: float = flag(0.15, "share of the comparisons kept for testing the reward model", least=0.01)
+    epochs: int = flag(2, "passes over the comparisons", least=1)
+    lr: float = flag(5e-4, "learning rate", least=0)
+    batch: int = flag(32, "comparisons an update", least=1)
+
+
+def main(cfg: Config) -> None:
+    principles = constitution.load(cfg.constitution)
+    device, run, world = device_of(cfg.device), Path(cfg.run), World()
+    judge, tokenizer = load_model(run / "base", device=device)
+    writer, _ = load_model(run / "sl", device=device)
+    with stage(run, "rm", cfg.overwrite) as log:
+        rng, generator = seeded(cfg.seed, "rm", device)
+
+        # 1. The SL model answers every prompt twice.
+        with log.timed("pairs"):
+            harm = world.requests(world.select("harm", role="known"), "method", cfg.red_team_pairs, rng)
+            kind = world.requests(world.select("benign", "sensitive", role="known"), "method", cfg.helpful_pairs, rng)
+            asked = [[("user", q.prompt)] for q in harm + kind]
+            assistant = Assistant(writer, tokenizer, generator)
+            items = [Comparison(q.prompt, a, b) for q, a, b in
+                     zip(harm + kind, assistant.reply(asked), assistant.reply(asked), strict=True)]
+
+        # 2. The frozen base judges harmlessness by the constitution; simulated humans judge helpfulness.
+        with log.timed("labels"):
+            compare(items[:len(harm)], principles, Assistant(judge, tokenizer, generator), rng=rng,
+                    reasoning=cfg.reasoning, per_pair=cfg.principles_per_pair, clamp=cfg.clamp)
+            for item, request in zip(items[len(harm):], kind, strict=True):
+                item.source, item.p_a = "human", gold.helpfulness(world, request, item.a, item.b)
+        append_jsonl(log.folder / "comparisons.jsonl", items)
+
+        # 3. Bradley-Terry on both sources mixed; some prompts of each are held out.
+        held = rng.sample(range(len(harm)), round(cfg.held_out * len(harm)))
+        held += rng.sample(range(len(harm), len(items)), round(cfg.held_out * len(kind)))
+        train = [item for i, item in enumerate(items) if i not in set(held)]
+        model = ScalarModel(writer.model)
+        torch.nn.init.normal_(model.score.weight, std=(model.config.hidden_size + 1) ** -0.5)
+        with log.timed("reward model"):
+            total = cfg.epochs * -(-len(train) // cfg.batch)
+            log.follow("bradley-terry", fit(model, tokenizer, train, cfg, rng), total, every=10)
+
+        # 4. Normalise on SL's own answers, so that a KL coefficient means the same whatever the scale of the scores.
+        kept = [items[i] for i in held]
+        raw = text_scores(model, tokenizer, [(i.prompt, text) for i in kept for text in (i.a, i.b)])
+        normalise(model, text_scores(model, tokenizer, [(item.prompt, item.a) for item in items]))
+        save_model(log.folder, model, tokenizer, asdict(cfg))
+        report = measure.reward_report(world, [(harm + kind)[i] for i in held], kept, raw.view(-1, 2))
+        (log.folder / "report.json").write_text(json.dumps(report, indent=1) + "\n")
+        log.say("the reward model on held-out comparisons:\n" + measure.reward_table(report))
+
+
+def fit(model: ScalarModel, tokenizer: Tokenizer, items: list[Comparison], cfg: Config, rng: random.Random) -> Iterator[dict]:
+    """Train on the comparisons; yields the stats of each update."""
+    optimiser = adamw([{"params": list(model.parameters())}], cfg.lr)
+    total, step = cfg.epochs * -(-len(items) // cfg.batch), 0
+    for epoch in range(cfg.epochs):
+        for some in batches(items, cfg.batch, rng):
+            a, b = read_scores(model, tokenizer, [(i.prompt, text) for i in some for text in (i.a, i.b)]).view(-1, 2).T
+            weight = torch.tensor([cfg.ai_weight if i.source == "ai" else 1.0 for i in some], device=a.device)
+            loss, stats = bradley_terry_loss(a, b, torch.tensor([i.p_a for i in some], device=a.device), weight=weight)
+            step += 1
+            update(loss, [optimiser], scale=1 - (step - 1) / total)
+            yield {"step": step, "epoch": epoch} | {name: value.item() for name, value in stats.items()}
+
+
+if __name__ == "__main__":
+    script(main, Config, __doc__)

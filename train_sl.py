@@ -1,0 +1,113 @@
+"""Stage 1, SL-CAI: the base criticises and revises its own answers by the constitution and learns from the revisions.
+
+    python train_sl.py --run runs/default        # about 5 minutes on two cores, of which 4 are pretraining
+
+red-team prompts -> responses -> K critique-revision steps -> transcripts.jsonl -> fine-tuning (Bai et al. 2022, section 3).
+A run that has no base yet gets one first: pretrained from nothing on the embedded world, a helpful-only assistant.
+"""
+import shutil
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from minicai import constitution
+from minicai.assistant import Assistant
+from minicai.checkpoint import load_model, save_model, whole_folder
+from minicai.finetune import finetune, response_example
+from minicai.model import LanguageModel, ModelConfig
+from minicai.revise import Revision, revise
+from minicai.run import append_jsonl, device_of, flag, script, seeded, stage
+from minicai.toyworld import measure, pretrain
+from minicai.toyworld.corpus import Corpus
+from minicai.toyworld.world import World
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    run: str = flag("runs/default", "folder of the run: base/, sl/, rm/ and ppo/ are written there")
+    seed: int = flag(0, "same seed, same run", least=0)
+    device: str = flag("auto", "where to compute", choices=("auto", "cpu", "cuda"))
+    overwrite: bool = flag(False, "replace this run's sl/ (its base/ is kept)")
+    constitution: str = flag("constitution.txt", "text file, a principle a line")
+    base: str = flag("", "folder of a base model to take instead of pretraining one")
+    pretrain_steps: int = flag(2100, "updates of pretraining, 2,048 tokens each", least=1)
+    hidden_size: int = flag(128, "width of the pretrained model, a multiple of 32", least=32)
+    layers: int = flag(4, "layers of the pretrained model", least=1)
+    red_team_prompts: int = flag(480, "harmful requests to answer, criticise and revise", least=1)
+    helpful_prompts: int = flag(400, "harmless requests whose answers keep the model helpful", least=1)
+    revisions: int = flag(4, "K, critique-revision steps for each prompt", least=1)
+    critique: bool = flag(True, "criticise before revising (--no-critique: direct revision)")
+    sft_on: str = flag("final", "learn from the last revision, or from all as the paper does", choices=("final", "all"))
+    epochs: int = flag(3, "passes over the fine-tuning data", least=1)
+    lr: float = flag(4e-4, "learning rate of fine-tuning", least=0)
+    batch: int = flag(32, "conversations an update", least=1)
+    probes: int = flag(96, "validation requests of each sort to measure on", least=8)
+
+
+def main(cfg: Config) -> None:
+    principles = constitution.load(cfg.constitution)
+    device, run, world = device_of(cfg.device), Path(cfg.run), World()
+    make_base(cfg, world)
+    model, tokenizer = load_model(run / "base", device=device)
+    with stage(run, "sl", cfg.overwrite) as log:
+        rng, generator = seeded(cfg.seed, "sl", device)
+        base = Assistant(model, tokenizer, generator)
+
+        # 1. The helpful-only base answers red-team prompts, and harmless ones.
+        with log.timed("responses"):
+            harm = world.requests(world.select("harm", role="known"), "method", cfg.red_team_prompts, rng)
+            kind = world.requests(world.select("benign", "sensitive", role="known"), "method", cfg.helpful_prompts, rng)
+            answers = base.reply([[("user", q.prompt)] for q in harm + kind])
+            items = [Revision(q.prompt, a) for q, a in zip(harm, answers[:len(harm)], strict=True)]
+
+        # 2. It criticises and revises its harmful answers, K times, under a principle drawn anew each time.
+        with log.timed("critique and revision"):
+            for step in range(cfg.revisions):
+                revise(items, principles, base, rng=rng, critique=cfg.critique)
+                log.metrics(phase="revision", step=step + 1, changed=sum(r.answer != r.response for r in items) / len(items),
+                            dropped=sum(r.dropped for r in items))
+        append_jsonl(log.folder / "transcripts.jsonl", items)
+        log.say(show(items[0]))
+
+        # 3. Fine-tune on the revisions and, to stay helpful, on its own answers to the harmless prompts.
+        pairs = [(r.prompt, text) for r in items for text in (r.revisions if cfg.sft_on == "all" else [r.answer])]
+        pairs += [(q.prompt, a) for q, a in zip(kind, answers[len(harm):], strict=True)]
+        examples = [response_example(tokenizer, [("user", prompt), ("assistant", text)]) for prompt, text in pairs if text]
+        with log.timed("fine-tuning"):
+            steps = finetune(model, examples, epochs=cfg.epochs, lr=cfg.lr, batch=cfg.batch, rng=rng, pad_id=tokenizer.pad)
+            log.follow("sft", steps, total=cfg.epochs * -(-len(examples) // cfg.batch), every=20)
+        save_model(log.folder, model, tokenizer, asdict(cfg))
+        shutil.copy(cfg.constitution, log.folder / "constitution.txt")
+        measure.report(log, world, "sl", Assistant(model, tokenizer, generator), cfg.probes, cfg.seed)
+
+
+def make_base(cfg: Config, world: World) -> None:
+    """See that the run has a base: its own from before, a copy of --base, or one pretrained from nothing."""
+    run, device = Path(cfg.run), device_of(cfg.device)
+    if cfg.base:
+        load_model(Path(cfg.base))
+        with whole_folder(run / "base") as folder:
+            shutil.copytree(cfg.base, folder, dirs_exist_ok=True)
+    elif not (run / "base").exists():
+        with stage(run, "base", overwrite=False) as log:
+            rng, generator = seeded(cfg.seed, "base", device)
+            tokenizer = pretrain.make_tokenizer(world, cfg.seed)
+            shape = ModelConfig(tokenizer.vocab_size, hidden_size=cfg.hidden_size, intermediate_size=3 * cfg.hidden_size,
+                                num_hidden_layers=cfg.layers)
+            model = LanguageModel(shape).to(device)
+            with log.timed("pretraining"):
+                steps = pretrain.pretrain(model, Corpus(world, tokenizer, rng), steps=cfg.pretrain_steps)
+                log.follow("pretraining", steps, total=cfg.pretrain_steps, every=100)
+            save_model(log.folder, model, tokenizer, asdict(cfg))
+            measure.report(log, world, "base", Assistant(model, tokenizer, generator), cfg.probes, cfg.seed)
+
+
+def show(item: Revision) -> str:
+    """One transcript to read."""
+    lines = [f"Human: {item.prompt}", f"Assistant: {item.response}"]
+    for principle, critique, revision in zip(item.principles, item.critiques, item.revisions, strict=True):
+        lines += [f"  Principle: {principle}", f"  Critique: {critique}", f"  Revision: {revision}"]
+    return "a transcript\n" + "\n".join(lines)
+
+
+if __name__ == "__main__":
+    script(main, Config, __doc__)
