@@ -7,7 +7,7 @@ from torch import Tensor
 
 from minicai.model import LanguageModel
 from minicai.optimise import adamw, update
-from minicai.tensors import shift
+from minicai.tensors import picked, shift
 from minicai.tokens import Tokenizer, Turn, pad
 
 Example = tuple[list[int], list[float]]            # ids, and the weight of each as a target (0: read, not learned)
@@ -26,7 +26,7 @@ def sequence_loss(model: LanguageModel, ids: Tensor, weight: Tensor) -> Tensor:
     """
     weight, target = shift(weight), shift(ids)                                        # into the action frame
     learned = weight > 0                                                              # (B, T), N of them true
-    logits = model.logits(model.model(ids)[learned]).float()                          # (N, V)
+    logits = model.logits(picked(model.model(ids), learned))[:learned.sum()].float()   # (N, V)
     loss = F.cross_entropy(logits, target[learned], reduction="none") * weight[learned]
     return loss.sum() / weight.sum().clamp(min=1e-8)
 

@@ -31,9 +31,9 @@ class ModelConfig:
 
 
 def compute_dtype(config: ModelConfig, device: torch.device) -> torch.dtype:
-    """bfloat16 on CUDA and on CPUs with bf16 units, else float32. The one place where precision is decided."""
+    """bfloat16 on CUDA and on CPUs with bf16 units, else float32: the one place where precision is decided."""
     if config.dtype != "auto":
-        return {"float32": torch.float32, "bfloat16": torch.bfloat16}[config.dtype]
+        return getattr(torch, config.dtype)
     has_units = device.type == "cuda" or device.type == "cpu" and torch.ops.mkldnn._is_mkldnn_bf16_supported()
     return torch.bfloat16 if has_units else torch.float32
 
@@ -58,7 +58,7 @@ class RMSNorm(nn.Module):
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     """RoPE in the half-split layout: pair (i, i + D/2) turns by its angle. x (B, H, T, D); cos, sin (B or 1, 1, T, D)."""
     a, b = x.chunk(2, dim=-1)
-    return (x * cos + torch.cat([-b, a], dim=-1) * sin).to(x.dtype)
+    return x * cos + torch.cat([-b, a], dim=-1) * sin
 
 
 class Cache:
@@ -72,7 +72,7 @@ class Cache:
 
     def write(self, layer: int, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
         """Put T new entries (B, K, T, D) at each row's next positions; return the layer's whole keys and values."""
-        slot = self.position[:, None] + torch.arange(k.shape[2], device=k.device)                # (B, T)
+        slot = self.position[:, None] + torch.arange(k.shape[2], device=k.device)                 # (B, T)
         row = torch.arange(len(slot), device=k.device)[:, None]
         for store, new in zip(self.layers[layer], (k, v), strict=True):
             store[row, :, slot] = new.transpose(1, 2).to(store.dtype)                             # (B, T, K, D)
@@ -98,26 +98,27 @@ class Attention(nn.Module):
     def forward(self, x: Tensor, cos: Tensor, sin: Tensor, cache: Cache | None, seen: int | None) -> Tensor:
         B, T, C = x.shape
         q, k, v = (proj(x).view(B, T, -1, self.head_dim).transpose(1, 2)
-                   for proj in (self.q_proj, self.k_proj, self.v_proj))                            # (B, H or K, T, D)
-        q, k = rotate(self.q_norm(q), cos, sin), rotate(self.k_norm(k), cos, sin)
+                   for proj in (self.q_proj, self.k_proj, self.v_proj))                           # (B, H or K, T, D)
+        q, k = rotate(self.q_norm(q), cos, sin), rotate(self.k_norm(k), cos, sin)                 # fp32
         if cache is not None:
             keys, values = cache.write(self.layer, k, v)
         if seen is None:                       # training and prefill: causal, no mask, so the fused kernel stays
-            v = v.to(q.dtype)
-            y = F.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=q.shape[1] != k.shape[1])
+            dtype = v.dtype if x.is_cuda or cache else q.dtype      # a CPU's backward is a third faster in fp32
+            y = F.scaled_dot_product_attention(q.to(dtype), k.to(dtype), v.to(dtype), is_causal=True,
+                                               enable_gqa=q.shape[1] != k.shape[1])
         else:                                  # decoding: new tokens look at the first `seen` slots of the cache
             y = self.decode(q, keys[:, :, :seen], values[:, :, :seen], cache.position)
-        return self.o_proj(y.transpose(1, 2).reshape(B, T, -1))
+        return self.o_proj(y.transpose(1, 2).reshape(B, T, -1))                                   # (B, T, C)
 
     @staticmethod
     def decode(q: Tensor, keys: Tensor, values: Tensor, position: Tensor) -> Tensor:
         """Attention of T new tokens to slots 0..own position. The query group is folded into the sequence axis: no copies."""
         (B, H, T, D), K, L = q.shape, keys.shape[1], keys.shape[2]
-        own = position[:, None] + torch.arange(T, device=q.device)                                 # (B, T)
-        mask = torch.arange(L, device=q.device) <= own[:, None, :, None]                           # (B, 1, T, L)
+        own = position[:, None] + torch.arange(T, device=q.device)                                # (B, T)
+        mask = torch.arange(L, device=q.device) <= own[:, None, :, None]                          # (B, 1, T, L)
         q = q.reshape(B, K, H // K * T, D)
         y = F.scaled_dot_product_attention(q.to(keys.dtype), keys, values, attn_mask=mask.repeat(1, 1, H // K, 1))
-        return y.to(q.dtype).view(B, H, T, D)
+        return y.view(B, H, T, D)
 
 
 class MLP(nn.Module):
@@ -152,14 +153,15 @@ class Transformer(nn.Module):
         self.embed_tokens = nn.Embedding(config.vocab_size, config.hidden_size)
         self.layers = nn.ModuleList(Block(config, i) for i in range(config.num_hidden_layers))
         self.norm = RMSNorm(config.hidden_size, config.rms_norm_eps)
+        self.apply(init_weights)
 
     def forward(self, ids: Tensor, cache: Cache | None = None, seen: int | None = None) -> Tensor:
         """With a cache and `seen` None: prefill a fresh cache. With `seen`: go on from it, reading its first `seen` slots."""
-        position = torch.arange(ids.shape[1], device=ids.device)[None]                             # (1, T)
+        position = torch.arange(ids.shape[1], device=ids.device)[None]                            # (1, T)
         if seen is not None:
-            position = position + cache.position[:, None]                                          # (B, T)
+            position = position + cache.position[:, None]                                         # (B, T)
         cos, sin = self.angles(position)
-        x = self.embed_tokens(ids)                                                                 # (B, T, C)
+        x = self.embed_tokens(ids)                                                                # (B, T, C)
         with precision(self.config, ids.device):
             for block in self.layers:
                 x = block(x, cos, sin, cache, seen)
@@ -168,7 +170,7 @@ class Transformer(nn.Module):
     def angles(self, position: Tensor) -> tuple[Tensor, Tensor]:
         """cos and sin of position * theta^(-2i/D), fp32, (B or 1, 1, T, D)."""
         D = self.config.head_dim
-        speed = self.config.rope_theta ** (-torch.arange(0, D, 2, device=position.device) / D)     # (D/2,)
+        speed = self.config.rope_theta ** (-torch.arange(0, D, 2, device=position.device) / D)    # (D/2,)
         angle = (position[:, None, :, None] * speed).repeat(1, 1, 1, 2)
         return angle.cos(), angle.sin()
 
@@ -180,12 +182,12 @@ class LanguageModel(nn.Module):
         super().__init__()
         self.config, self.model = config, Transformer(config)
         self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
-        self.apply(init_weights)
+        init_weights(self.lm_head)
         if config.tie_word_embeddings:
             self.lm_head.weight = self.model.embed_tokens.weight
 
     def forward(self, ids: Tensor, cache: Cache | None = None, seen: int | None = None) -> Tensor:
-        return self.logits(self.model(ids, cache, seen))                                           # (B, T, V)
+        return self.logits(self.model(ids, cache, seen))                                          # (B, T, V)
 
     def logits(self, hidden: Tensor) -> Tensor:
         with precision(self.config, hidden.device):
@@ -199,15 +201,16 @@ class ScalarModel(nn.Module):
         super().__init__()
         self.config, self.model = trunk.config, trunk
         self.score = nn.Linear(trunk.config.hidden_size, 1, bias=False)
-        nn.init.zeros_(self.score.weight)                    # zero at the start: a random critic would wreck the policy
-        self.register_buffer("mean", torch.zeros(()))        # of raw scores on reference samples: set once after training,
-        self.register_buffer("std", torch.ones(()))          # stored with the weights, so that beta means the same anywhere
+        nn.init.zeros_(self.score.weight)                    # a critic with an opinion at the start would wreck the policy
+        self.register_buffer("mean", torch.zeros(()))        # of raw scores on reference samples, stored with the weights,
+        self.register_buffer("std", torch.ones(()))          # so that a KL coefficient means the same for any reward model
 
     def forward(self, ids: Tensor) -> Tensor:
-        return self.read(self.model(ids))
+        return self.read(self.model(ids))                                                         # (B, T)
 
     def read(self, hidden: Tensor) -> Tensor:
-        return (self.score(hidden)[..., 0].float() - self.mean) / self.std                         # (B, T)
+        """(..., C) -> (...), fp32, normalised."""
+        return (self.score(hidden)[..., 0].float() - self.mean) / self.std
 
 
 def init_weights(module: nn.Module) -> None:

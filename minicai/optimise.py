@@ -14,12 +14,12 @@ def adamw(groups: list[dict], lr: float, eps: float = 1e-8) -> torch.optim.Optim
     return torch.optim.AdamW(groups, lr=lr, betas=(0.9, 0.95), eps=eps, weight_decay=0.0, fused=True)
 
 
-def muon_and_adamw(model: nn.Module, *, muon_lr: float, lr: float, decay: float = 0.1) -> list[torch.optim.Optimizer]:
+def muon_and_adamw(model: nn.Module, *, muon_lr: float, lr: float) -> list[torch.optim.Optimizer]:
     """Muon (Jordan et al. 2024) for the matrices of the blocks, AdamW for embeddings, norms and heads: quick pretraining."""
     matrices = [p for name, p in model.named_parameters() if p.ndim == 2 and ".layers." in name]
     chosen = set(map(id, matrices))
     others = [p for p in model.parameters() if id(p) not in chosen]
-    return [torch.optim.Muon(matrices, lr=muon_lr, weight_decay=decay), adamw([{"params": others}], lr)]
+    return [torch.optim.Muon(matrices, lr=muon_lr, weight_decay=0.0), adamw([{"params": others}], lr)]
 
 
 def update(loss: Tensor, optimisers: list[torch.optim.Optimizer], *, scale: float = 1.0, max_norm: float = 1.0) -> float:

@@ -9,7 +9,7 @@ from torch import Tensor
 from minicai.model import LanguageModel, ScalarModel
 from minicai.ppo import New, Old
 from minicai.sample import generate
-from minicai.tensors import action_mask, entropy, masked_mean, shift, target_logp
+from minicai.tensors import action_mask, entropy, masked_mean, picked, shift, target_logp
 from minicai.tokens import Tokenizer, pad
 
 
@@ -19,7 +19,7 @@ def look(policy: LanguageModel, critic: ScalarModel | None, ids: Tensor, mask: T
     The critic shares the policy's trunk, so its value is read off the same hidden state. Only actions go through the head.
     """
     hidden = policy.model(ids)                                                       # (B, T, C)
-    logits = policy.logits(hidden[mask])                                             # (N, V), N actions
+    logits = policy.logits(picked(hidden, mask))[:mask.sum()]                        # (N, V), N actions
     spread = torch.zeros(mask.shape, device=ids.device)
     logp = spread.masked_scatter(mask, target_logp(logits, shift(ids)[mask], temperature))
     value = torch.where(mask, critic.read(hidden), 0.0) if critic else spread

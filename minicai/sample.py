@@ -40,17 +40,19 @@ def _generate(model, prompts, max_new: int, stop: Tensor, generator, temperature
     cache.position = length.clone()
     tokens = torch.full((B, max_new), int(stop[0]), device=device)
     logps = torch.zeros(B, max_new, device=device)
-    rows = torch.arange(B, device=device)                                           # who is still talking
+    rows = torch.arange(B, device=device)                                           # who is in the batch
+    done = torch.zeros(B, dtype=torch.bool, device=device)
     for step in range(max_new):
         u = torch.rand(B, generator=generator, device=device)[rows] if temperature else None   # all draw: none shifts another
         token, logp = choose(logits, u, temperature, top_p)
         tokens[rows, step], logps[rows, step] = token, logp
-        going = ~torch.isin(token, stop)
-        if not going.all():
-            rows, token = rows[going], token[going]
-            if not len(rows):
-                break
-            cache.select(going)
+        done |= torch.isin(token, stop)
+        if done.all():
+            break
+        if (left := -(-int((~done).sum()) // 32) * 32) < len(rows):     # by 32, so that few distinct shapes occur
+            keep = done.to(torch.int8).argsort(stable=True)[:left]
+            rows, token, done = rows[keep], token[keep], done[keep]
+            cache.select(keep)
         if step + 1 < max_new:
             logits = model(token[:, None], cache, seen=width + step + 1)[:, 0]
             cache.position += 1

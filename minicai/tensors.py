@@ -12,6 +12,15 @@ def shift(x: Tensor) -> Tensor:
     return torch.cat([x[:, 1:], torch.zeros_like(x[:, :1])], dim=1)
 
 
+def picked(x: Tensor, mask: Tensor, step: int = 256) -> Tensor:
+    """x[mask] for x (B, T, C), followed by fillers up to a multiple of `step` rows: (N', C).
+
+    Matrix products compile a kernel for each new shape on some CPUs, ten times the product's own cost: let few shapes occur.
+    """
+    index = mask.flatten().nonzero()[:, 0]
+    return x.flatten(0, 1)[torch.nn.functional.pad(index, (0, -len(index) % step))]
+
+
 def target_logp(logits: Tensor, target: Tensor, temperature: float = 1.0) -> Tensor:
     """log softmax(logits / temperature) at the target, fp32 always: bf16 drifts the ratio. (..., V), (...) -> (...)."""
     logits = logits.float() / temperature

@@ -102,7 +102,10 @@ class Tokenizer:
         return cls({base64.b64decode(token): int(rank) for token, rank in pairs})
 
 
-def pad(rows: list[list], value: float, width: int | None = None) -> torch.Tensor:
-    """Rows of uneven length -> (B, T), right-padded with `value`; with causal attention the pads need no mask."""
-    width = width or max(map(len, rows))
+def pad(rows: list[list], value: float, multiple: int = 16) -> torch.Tensor:
+    """Rows of uneven length -> (B, T), right-padded with `value`; with causal attention the pads need no mask.
+
+    T is the longest row's length, rounded up: few distinct shapes occur, and kernels that compile per shape are reused.
+    """
+    width = -(-max(map(len, rows)) // multiple) * multiple
     return torch.tensor([row + [value] * (width - len(row)) for row in rows])

@@ -10,7 +10,8 @@ from minicai.toyworld.corpus import Corpus, sample_text
 from minicai.toyworld.world import World
 
 VOCAB = 2048            # token ids, the five control tokens among them
-WIDTH = 256             # tokens a row; a row holds several documents, whole
+ROWS = 12               # documents in each of a step's two batches,
+SHORT = 72              # the one of documents up to so many tokens, the other of longer ones
 
 
 def make_tokenizer(world: World, seed: int, vocab_size: int = VOCAB) -> Tokenizer:
@@ -18,34 +19,35 @@ def make_tokenizer(world: World, seed: int, vocab_size: int = VOCAB) -> Tokenize
     return Tokenizer(train_bpe(sample_text(world, random.Random(seed), documents=3000), vocab_size - 5))
 
 
-def pack(corpus: Corpus, rows: int, early: bool, waiting: list[Example]) -> list[Example]:
-    """Fill `rows` rows with whole documents, first fit; what fits nowhere waits for the next batch."""
-    packed: list[Example] = [([], []) for _ in range(rows)]
-    kept, tries = [], 0
-    while tries < 3:                                                 # three documents in a row that fit nowhere: full
-        document = waiting.pop() if waiting else corpus.document(early)
-        if len(document[0]) > WIDTH:
-            continue
-        place = next((row for row in packed if len(row[0]) + len(document[0]) <= WIDTH), None)
-        if place is None:
-            kept.append(document)
-            tries += 1
-        else:
-            place[0].extend(document[0])
-            place[1].extend(document[1])
-    waiting.extend(kept)
-    return packed
+def draw_batches(corpus: Corpus, steps: int, early: bool) -> list[list[list[Example]]]:
+    """The batches of some steps, each of two rectangles: ROWS short documents and ROWS long ones, alike in length within.
+
+    A document a row: packed several to a row, they distract each other, and learning to copy takes half as long again.
+    """
+    pools: tuple[list[Example], list[Example]] = ([], [])
+    while min(map(len, pools)) < steps * ROWS:
+        document = corpus.document(early)
+        pools[len(document[0]) > SHORT].append(document)
+    columns = []
+    for pool in pools:
+        pool = sorted(pool[:steps * ROWS], key=lambda document: len(document[0]))
+        columns.append(corpus.rng.sample([pool[i:i + ROWS] for i in range(0, len(pool), ROWS)], steps))
+    return [list(rectangles) for rectangles in zip(*columns, strict=True)]
 
 
-def pretrain(model: LanguageModel, corpus: Corpus, *, steps: int, rows: int = 8, muon_lr: float = 0.02,
+def pretrain(model: LanguageModel, corpus: Corpus, *, steps: int, muon_lr: float = 0.02,
              lr: float = 5e-3) -> Iterator[dict[str, float]]:
-    """Train the model in place on `steps` batches of rows x WIDTH tokens; yields each step's stats."""
+    """Train the model in place; yields each step's stats."""
     optimisers = muon_and_adamw(model, muon_lr=muon_lr, lr=lr)
-    device, waiting = next(model.parameters()).device, []
+    device, ready = next(model.parameters()).device, []
     for step in range(steps):
-        batch = pack(corpus, rows, step < steps / 4, waiting)
-        ids = pad([ids for ids, _ in batch], corpus.tokenizer.pad, WIDTH).to(device)
-        weight = pad([weight for _, weight in batch], 0.0, WIDTH).to(device)
-        loss = sequence_loss(model, ids, weight)
+        ready = ready or draw_batches(corpus, 8, early=step < steps / 4)
+        rectangles = ready.pop()
+        total = sum(sum(weight) for rows in rectangles for _, weight in rows)
+        loss = 0.0
+        for rows in rectangles:
+            ids = pad([ids for ids, _ in rows], corpus.tokenizer.pad).to(device)
+            weight = pad([weight for _, weight in rows], 0.0).to(device)
+            loss = loss + sequence_loss(model, ids, weight) * weight.sum() / total
         norm = update(loss, optimisers, scale=warmup_cosine(step, steps))
         yield {"step": step + 1, "loss": loss.item(), "grad_norm": norm}
