@@ -14,27 +14,18 @@ import torch
 from torch import Tensor
 from tqdm import trange
 
+from minicai import ppo
 from minicai.assistant import Assistant
 from minicai.checkpoint import load_model, save_model
 from minicai.finetune import batches
 from minicai.model import LanguageModel, ScalarModel
 from minicai.optimise import adamw, update
-from minicai.ppo import (
-    Old,
-    adapt_kl_coef,
-    explained_variance,
-    gae,
-    penalise_unended,
-    ppo_loss,
-    sequence_kl,
-    token_rewards,
-)
 from minicai.preference import text_scores
 from minicai.rollout import look, rollout
 from minicai.run import append_jsonl, device_of, flag, script, seeded, stage
 from minicai.tensors import whiten
 from minicai.toyworld import measure
-from minicai.toyworld.world import Request, World
+from minicai.toyworld.world import World
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,16 +52,16 @@ class Config:
     probes: int = flag(48, "validation requests of each sort, measured each iteration", least=8)
 
 
-def gae_advantages(old: Old, cfg: Config) -> tuple[Tensor, Tensor]:
+def gae_advantages(old: ppo.Old, cfg: Config) -> tuple[Tensor, Tensor]:
     """The default advantage_fn: KL penalty and score per token, then GAE -> (adv, ret), each (B, T)."""
-    reward = token_rewards(old.score, old.logp, old.logp_ref, old.mask, kl_coef=cfg.kl_coef)
-    return gae(reward, old.value, old.mask, gamma=cfg.gamma, lam=cfg.lam)
+    reward = ppo.token_rewards(old.score, old.logp, old.logp_ref, old.mask, kl_coef=cfg.kl_coef)
+    return ppo.gae(reward, old.value, old.mask, gamma=cfg.gamma, lam=cfg.lam)
 
 
-def main(cfg: Config, loss_fn: Callable = ppo_loss, advantage_fn: Callable = gae_advantages,
+def main(cfg: Config, loss_fn: Callable = ppo.ppo_loss, advantage_fn: Callable = gae_advantages,
          reward_fn: Callable | None = None) -> None:
     """reward_fn(prompts, responses) -> (B,) scores of strings; None: the run's reward model."""
-    device, run, world = device_of(cfg.device), Path(cfg.run), World()
+    device, run, world, worst = device_of(cfg.device), Path(cfg.run), World(), None
     policy, tokenizer = load_model(run / "sl", device=device)
     reference = load_model(run / "sl", device=device)[0].requires_grad_(False)
     critic = ScalarModel(policy.model).to(device)                       # on the policy's own trunk; says 0 at the start
@@ -79,18 +70,17 @@ def main(cfg: Config, loss_fn: Callable = ppo_loss, advantage_fn: Callable = gae
         rng, generator = seeded(cfg.seed, "ppo", device)
         optimiser = adamw([{"params": list(policy.parameters())},
                            {"params": list(critic.score.parameters()), "lr": cfg.value_lr}], cfg.lr, eps=1e-5)
-        asked, worst = measure.probes(world, "valid", cfg.probes, cfg.seed), None
+        follow = measure.probes(world, "valid", cfg.probes, cfg.seed)
         for iteration in trange(cfg.iterations, desc="ppo", leave=False, disable=None):
             # 1. Rollout: responses, and what policy, reference and critic say of each token.
-            prompts = [q.prompt for q in draw_requests(world, cfg, rng)]
-            out = rollout(policy, reference, critic, tokenizer, prompts, samples=cfg.samples_per_prompt, max_new=cfg.max_new,
-                          temperature=cfg.temperature, generator=generator)
-            prompts = [p for p in prompts for _ in range(cfg.samples_per_prompt)]
+            prompts = draw_prompts(world, cfg, rng)
+            out = rollout(policy, reference, critic, tokenizer, prompts, max_new=cfg.max_new, temperature=cfg.temperature,
+                          samples=cfg.samples_per_prompt, generator=generator)
 
             # 2. Reward: one number for a whole response; not to end is never better than to end.
-            score = reward_fn(prompts, out.texts).to(device)
+            score = reward_fn(out.prompts, out.texts).to(device)
             worst = score.min().item() if worst is None else worst      # of the reference: the policy still is it
-            old = replace(out.old, score=penalise_unended(score, out.ended, worst, cfg.no_end_penalty))
+            old = replace(out.old, score=ppo.penalise_unended(score, out.ended, worst, cfg.no_end_penalty))
 
             # 3. Advantage: whitened over the whole batch, after the returns are taken.
             adv, ret = advantage_fn(old, cfg)
@@ -99,13 +89,10 @@ def main(cfg: Config, loss_fn: Callable = ppo_loss, advantage_fn: Callable = gae
             # 4. Loss: a few passes over shuffled minibatches.
             learned = learn(policy, critic, optimiser, old, loss_fn, cfg, 1 - iteration / cfg.iterations, rng)
 
-            stats = out.stats | summary(old, score) | learned | {"kl_coef": cfg.kl_coef}
-            stats |= measure.gold_rates(world, Assistant(policy, tokenizer, generator, cfg.max_new), asked)
-            log.metrics(show=True, iteration=iteration, **stats)
-            append_jsonl(log.folder / "rollouts.jsonl", sample_records(iteration, prompts, out.texts, old))
-            if cfg.kl_target:
-                coef = adapt_kl_coef(cfg.kl_coef, stats["kl"], target=cfg.kl_target, horizon=cfg.iterations / 10)
-                cfg = replace(cfg, kl_coef=coef)
+            gold = measure.gold_rates(world, Assistant(policy, tokenizer, generator, cfg.max_new), follow)
+            log.metrics(show=True, iteration=iteration, kl_coef=cfg.kl_coef, **ppo.summary(old), **out.stats, **learned, **gold)
+            append_jsonl(log.folder / "rollouts.jsonl", out.records(iteration, old))
+            cfg = replace(cfg, kl_coef=ppo.adapt_kl_coef(cfg.kl_coef, old, target=cfg.kl_target, horizon=cfg.iterations / 10))
         save_model(log.folder, policy, tokenizer, asdict(cfg))
         measure.report(log, world, "rl", Assistant(policy, tokenizer, generator), 2 * cfg.probes, cfg.seed)
 
@@ -116,14 +103,14 @@ def reward_model(folder: Path, device: torch.device) -> Callable[[list[str], lis
     return lambda prompts, responses: text_scores(model, tokenizer, list(zip(prompts, responses, strict=True)))
 
 
-def draw_requests(world: World, cfg: Config, rng: random.Random) -> list[Request]:
-    """An iteration's prompts: red-team and harmless ones mixed, of fillings that pretraining never saw judged."""
+def draw_prompts(world: World, cfg: Config, rng: random.Random) -> list[str]:
+    """An iteration's prompts: red-team ones first, then harmless ones, of fillings that pretraining never shows judged."""
     red = round(cfg.red_team * cfg.prompts)
     harm, kind = world.select("harm", role="known"), world.select("benign", "sensitive", role="known")
-    return [world.fill(rng.choice(harm if i < red else kind), rng, ("method",)) for i in range(cfg.prompts)]
+    return [world.fill(rng.choice(harm if i < red else kind), rng, ("method",)).prompt for i in range(cfg.prompts)]
 
 
-def learn(policy: LanguageModel, critic: ScalarModel, optimiser: torch.optim.Optimizer, old: Old, loss_fn: Callable,
+def learn(policy: LanguageModel, critic: ScalarModel, optimiser: torch.optim.Optimizer, old: ppo.Old, loss_fn: Callable,
           cfg: Config, scale: float, rng: random.Random) -> dict[str, float]:
     """`epochs` passes over the rollout in shuffled minibatches of whole responses; the stats are means over all of them."""
     seen = []
@@ -132,20 +119,8 @@ def learn(policy: LanguageModel, critic: ScalarModel, optimiser: torch.optim.Opt
             part = old.rows(torch.tensor(rows, device=old.ids.device))
             loss, stats = loss_fn(look(policy, critic, part.ids, part.mask, cfg.temperature), part)
             seen.append(stats | {"grad_norm": update(loss, [optimiser], scale=scale)})
-    first = {"first_ratio": float(seen[0]["ratio_max"])} if "ratio_max" in seen[0] else {}
+    first = {"first_ratio": float(seen[0]["ratio_max"])} if "ratio_max" in seen[0] else {}          # must be 1
     return {name: sum(float(s[name]) for s in seen) / len(seen) for name in seen[0]} | first
-
-
-def summary(old: Old, score: Tensor) -> dict[str, float]:
-    """What the rollout was worth: the score alone (a curve that includes the KL would hide hacking), KL a response, the critic."""
-    return {"score": score.mean().item(), "kl": sequence_kl(old).mean().item(), "explained_variance": explained_variance(old)}
-
-
-def sample_records(iteration: int, prompts: list[str], texts: list[str], old: Old, count: int = 4) -> list[dict]:
-    """A few rollouts to read, red-team ones (they come first) and harmless ones: prompt, response, score, KL."""
-    rows = list(zip(prompts, texts, old.score.tolist(), sequence_kl(old).tolist(), strict=True))
-    return [{"iteration": iteration, "prompt": p, "response": t, "score": round(s, 4), "kl": round(k, 4)}
-            for p, t, s, k in rows[:count] + rows[count:][-count:]]
 
 
 if __name__ == "__main__":

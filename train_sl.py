@@ -9,15 +9,15 @@ import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import torch
+
 from minicai import constitution
 from minicai.assistant import Assistant
 from minicai.checkpoint import load_model, save_model, whole_folder
 from minicai.finetune import finetune, response_example
-from minicai.model import LanguageModel, ModelConfig
 from minicai.revise import Revision, revise
 from minicai.run import append_jsonl, device_of, flag, script, seeded, stage
 from minicai.toyworld import measure, pretrain
-from minicai.toyworld.corpus import Corpus
 from minicai.toyworld.world import World
 
 
@@ -46,67 +46,54 @@ class Config:
 def main(cfg: Config) -> None:
     principles = constitution.load(cfg.constitution)
     device, run, world = device_of(cfg.device), Path(cfg.run), World()
-    make_base(cfg, world)
+    bring_base(cfg, world, device)
     model, tokenizer = load_model(run / "base", device=device)
     with stage(run, "sl", cfg.overwrite) as log:
         rng, generator = seeded(cfg.seed, "sl", device)
-        base = Assistant(model, tokenizer, generator)
+        assistant = Assistant(model, tokenizer, generator)
 
         # 1. The helpful-only base answers red-team prompts, and harmless ones.
         with log.timed("responses"):
             harm = world.requests(world.select("harm", role="known"), "method", cfg.red_team_prompts, rng)
             kind = world.requests(world.select("benign", "sensitive", role="known"), "method", cfg.helpful_prompts, rng)
-            answers = base.reply([[("user", q.prompt)] for q in harm + kind])
+            answers = assistant.reply([[("user", q.prompt)] for q in harm + kind])
             items = [Revision(q.prompt, a) for q, a in zip(harm, answers[:len(harm)], strict=True)]
 
         # 2. It criticises and revises its harmful answers, K times, under a principle drawn anew each time.
         with log.timed("critique and revision"):
             for step in range(cfg.revisions):
-                revise(items, principles, base, rng=rng, critique=cfg.critique)
-                log.metrics(phase="revision", step=step + 1, changed=sum(r.answer != r.response for r in items) / len(items),
-                            dropped=sum(r.dropped for r in items))
+                revise(items, principles, assistant, rng=rng, critique=cfg.critique)
+                changed = sum(item.answer != item.response for item in items) / len(items)
+                log.metrics(show=True, phase="revision", step=step + 1, changed=changed, dropped=sum(r.dropped for r in items))
         append_jsonl(log.folder / "transcripts.jsonl", items)
-        log.say(show(items[0]))
+        log.say(f"the first transcript\n{items[0]}")
 
-        # 3. Fine-tune on the revisions and, to stay helpful, on its own answers to the harmless prompts.
-        pairs = [(r.prompt, text) for r in items for text in (r.revisions if cfg.sft_on == "all" else [r.answer])]
+        # 3. It learns from the revisions and, to stay helpful, from its own answers to the harmless prompts.
+        pairs = [(item.prompt, text) for item in items for text in (item.revisions if cfg.sft_on == "all" else [item.answer])]
         pairs += [(q.prompt, a) for q, a in zip(kind, answers[len(harm):], strict=True)]
-        examples = [response_example(tokenizer, [("user", prompt), ("assistant", text)]) for prompt, text in pairs if text]
+        examples = [response_example(tokenizer, [("user", prompt), ("assistant", text)]) for prompt, text in pairs]
         with log.timed("fine-tuning"):
             steps = finetune(model, examples, epochs=cfg.epochs, lr=cfg.lr, batch=cfg.batch, rng=rng, pad_id=tokenizer.pad)
             log.follow("sft", steps, total=cfg.epochs * -(-len(examples) // cfg.batch), every=20)
         save_model(log.folder, model, tokenizer, asdict(cfg))
         shutil.copy(cfg.constitution, log.folder / "constitution.txt")
-        measure.report(log, world, "sl", Assistant(model, tokenizer, generator), cfg.probes, cfg.seed)
+        measure.report(log, world, "sl", assistant, cfg.probes, cfg.seed)
 
 
-def make_base(cfg: Config, world: World) -> None:
-    """See that the run has a base: its own from before, a copy of --base, or one pretrained from nothing."""
-    run, device = Path(cfg.run), device_of(cfg.device)
+def bring_base(cfg: Config, world: World, device: torch.device) -> None:
+    """See that the run has a base: a copy of --base, its own from before, or one pretrained from nothing."""
+    run = Path(cfg.run)
     if cfg.base:
-        load_model(Path(cfg.base))
+        load_model(Path(cfg.base))                                    # refuse what is no model before anything is written
         with whole_folder(run / "base") as folder:
             shutil.copytree(cfg.base, folder, dirs_exist_ok=True)
     elif not (run / "base").exists():
         with stage(run, "base", overwrite=False) as log:
             rng, generator = seeded(cfg.seed, "base", device)
-            tokenizer = pretrain.make_tokenizer(world, cfg.seed)
-            shape = ModelConfig(tokenizer.vocab_size, hidden_size=cfg.hidden_size, intermediate_size=3 * cfg.hidden_size,
-                                num_hidden_layers=cfg.layers)
-            model = LanguageModel(shape).to(device)
-            with log.timed("pretraining"):
-                steps = pretrain.pretrain(model, Corpus(world, tokenizer, rng), steps=cfg.pretrain_steps)
-                log.follow("pretraining", steps, total=cfg.pretrain_steps, every=100)
+            model, tokenizer = pretrain.make_base(log, world, steps=cfg.pretrain_steps, hidden_size=cfg.hidden_size,
+                                                  layers=cfg.layers, rng=rng, device=device)
             save_model(log.folder, model, tokenizer, asdict(cfg))
             measure.report(log, world, "base", Assistant(model, tokenizer, generator), cfg.probes, cfg.seed)
-
-
-def show(item: Revision) -> str:
-    """One transcript to read."""
-    lines = [f"Human: {item.prompt}", f"Assistant: {item.response}"]
-    for principle, critique, revision in zip(item.principles, item.critiques, item.revisions, strict=True):
-        lines += [f"  Principle: {principle}", f"  Critique: {critique}", f"  Revision: {revision}"]
-    return "a transcript\n" + "\n".join(lines)
 
 
 if __name__ == "__main__":

@@ -18,12 +18,11 @@ WEIGHTS, CONFIG, TOKENS = "weights.pt", "config.json", "tokenizer.bpe"
 @contextmanager
 def whole_folder(final: Path) -> Iterator[Path]:
     """A folder to write in; renamed to `final` at the end, removed if the work is cut short (an error, Ctrl-C)."""
-    part = final.with_name(f".{final.name}.part")
+    part, old = final.with_name(f".{final.name}.part"), final.with_name(f".{final.name}.old")
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(parents=True)
     try:
         yield part
-        old = final.with_name(f".{final.name}.old")
         if final.exists():
             final.rename(old)
         part.rename(final)
@@ -36,22 +35,21 @@ def save_model(folder: Path, model: LanguageModel | ScalarModel, tokenizer: Toke
     """Weights, tokenizer and config.json: the model's shape and the settings that trained it."""
     torch.save(model.state_dict(), folder / WEIGHTS)
     tokenizer.save(folder / TOKENS)
-    config = {"model": asdict(model.config), "training": training}
-    (folder / CONFIG).write_text(json.dumps(config, indent=1) + "\n")
+    (folder / CONFIG).write_text(json.dumps({"model": asdict(model.config), "training": training}, indent=1) + "\n")
 
 
-def load_model(folder: Path, kind: type = LanguageModel, device: str = "cpu"):
+def load_model(folder: Path, kind: type = LanguageModel, device: str | torch.device = "cpu"):
     """-> (model in eval mode, tokenizer). UserError, in one line, where the folder holds no such model."""
-    if missing := [name for name in (CONFIG, TOKENS, WEIGHTS) if not (folder / name).is_file()]:
-        raise UserError(f"{folder}: holds no model ({missing[0]} is missing)")
+    for name in (CONFIG, TOKENS, WEIGHTS):
+        if not (folder / name).is_file():
+            raise UserError(f"{folder}: holds no model ({name} is missing); run the stage before, or name another folder")
     try:
         config = ModelConfig(**json.loads((folder / CONFIG).read_text())["model"])
         tokenizer = Tokenizer.load(folder / TOKENS)
         model = kind(config) if kind is LanguageModel else kind(Transformer(config))
-        weights = torch.load(folder / WEIGHTS, map_location="cpu", weights_only=True)
-        model.load_state_dict(weights, strict=True)
-    except (RuntimeError, KeyError, TypeError, ValueError, EOFError, OSError) as error:
-        raise UserError(f"{folder}: is no {kind.__name__} of this shape ({str(error).splitlines()[0]})") from None
+        model.load_state_dict(torch.load(folder / WEIGHTS, map_location="cpu", weights_only=True), strict=True)
+    except Exception as error:                               # whatever a broken file makes torch or json say
+        raise UserError(f"{folder}: is no {kind.__name__} of its config's shape ({str(error).splitlines()[0]})") from None
     if tokenizer.vocab_size != config.vocab_size:
         raise UserError(f"{folder}: {TOKENS} has {tokenizer.vocab_size} tokens, the model {config.vocab_size}")
     return model.to(device).eval(), tokenizer

@@ -24,12 +24,9 @@ def parse(text: str) -> list[str]:
 def load(path: str | Path) -> list[str]:
     """Read a constitution; UserError in one line if there is no file, no text or no principle in it."""
     try:
-        text = Path(path).read_text(encoding="utf-8-sig")
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file; a constitution is a text file with a principle a line") from None
+        principles = parse(Path(path).read_text(encoding="utf-8-sig"))
     except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: cannot be read as UTF-8 text ({error})") from None
-    principles = parse(text)
+        raise UserError(f"{path}: cannot be read as a text file in UTF-8 ({error})") from None
     if not principles:
         raise UserError(f"{path}: holds no principle; expected a sentence a line ('#' starts a comment)")
     return principles

@@ -99,21 +99,24 @@ def penalise_unended(score: Tensor, ended: Tensor, worst: float, penalty: float)
     return torch.where(ended, score, score.clamp(max=worst) - penalty)
 
 
-def explained_variance(old: Old) -> float:
-    """1 - Var(return - value) / Var(return) over the actions: 1 is a perfect critic, 0 one that says a constant."""
-    error, ret = (old.ret - old.value)[old.mask], old.ret[old.mask]
-    return 1 - (error.var() / ret.var().clamp(min=1e-8)).item()
-
-
 def sequence_kl(old: Old) -> Tensor:
     """The k1 estimate of KL(policy || reference), in nats a response: (B,)."""
     return masked_sum(old.logp - old.logp_ref, old.mask, dim=1)
 
 
-def adapt_kl_coef(kl_coef: float, kl: float, *, target: float, horizon: float) -> float:
+def summary(old: Old) -> dict[str, float]:
+    """What a rollout was worth: mean score (without the KL, which would hide hacking), mean KL, and the critic's explained
+    variance 1 - Var(return - value) / Var(return): 1 for a perfect critic, 0 for one that says a constant.
+    """
+    error, ret = (old.ret - old.value)[old.mask], old.ret[old.mask]
+    explained = 1 - error.var() / ret.var().clamp(min=1e-8)
+    return {"score": old.score.mean().item(), "kl": sequence_kl(old).mean().item(), "explained_variance": explained.item()}
+
+
+def adapt_kl_coef(kl_coef: float, old: Old, *, target: float, horizon: float) -> float:
     """Raise the coefficient where the KL (nats a response) is over its target, lower it where under (Ziegler 2019, sec. 2.2).
 
-    horizon: how many rollouts it takes at the least to double it, five times over.
+    horizon: rollouts in which it changes by a fifth at the most. Target 0 leaves it as it is.
     """
-    error = min(max(kl / target - 1, -0.2), 0.2)
-    return kl_coef * (1 + error / max(1.0, horizon))
+    error = (sequence_kl(old).mean().item() / target - 1) if target else 0.0
+    return kl_coef * (1 + min(max(error, -0.2), 0.2) / max(1.0, horizon))

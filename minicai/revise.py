@@ -28,6 +28,11 @@ class Revision:
         """The answer as it now stands."""
         return self.revisions[-1] if self.revisions else self.response
 
+    def __str__(self) -> str:
+        steps = zip(self.principles, self.critiques, self.revisions, strict=True)
+        return "\n".join([f"Human: {self.prompt}", f"Assistant: {self.response}"] + [
+            f"  Principle: {p}\n  Critique: {c}\n  Revision: {r}" for p, c, r in steps])
+
 
 def critique_turns(prompt: str, answer: str, principle: str) -> list[Turn]:
     """The conversation whose next turn is the critique."""

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from minicai.model import LanguageModel, ScalarModel
-from minicai.ppo import New, Old
+from minicai.ppo import New, Old, sequence_kl
 from minicai.sample import generate
 from minicai.tensors import action_mask, entropy, masked_mean, picked, shift, target_logp
 from minicai.tokens import Tokenizer, pad
@@ -28,11 +28,18 @@ def look(policy: LanguageModel, critic: ScalarModel | None, ids: Tensor, mask: T
 
 @dataclass(frozen=True, slots=True)
 class Rollout:
-    """What came of a batch of prompts."""
-    old: Old                    # without score, advantage and return
+    """What came of a batch of prompts, a row a response."""
+    old: Old                    # still without score, advantage and return
+    prompts: list[str]
     texts: list[str]            # the responses in words
     ended: Tensor               # (B,) bool: did the response end, or was it cut off?
     stats: dict[str, float]
+
+    def records(self, iteration: int, old: Old, count: int = 4) -> list[dict]:
+        """The first and the last few rows to read: prompt, response, score, KL."""
+        rows = list(zip(self.prompts, self.texts, old.score.tolist(), sequence_kl(old).tolist(), strict=True))
+        return [{"iteration": iteration, "prompt": p, "response": t, "score": round(s, 4), "kl": round(k, 4)}
+                for p, t, s, k in rows[:count] + rows[count:][-count:]]
 
 
 @torch.no_grad()
@@ -43,7 +50,8 @@ def rollout(policy: LanguageModel, reference: LanguageModel, critic: ScalarModel
     Old log-probs are recomputed with the update's own forward pass on the very ids that were sampled, so the first ratio is 1;
     how far the sampler's were off is among the stats.
     """
-    given = [tokenizer.prompt([("user", prompt)]) for prompt in prompts for _ in range(samples)]
+    prompts = [prompt for prompt in prompts for _ in range(samples)]
+    given = [tokenizer.prompt([("user", prompt)]) for prompt in prompts]
     responses, sampled = generate(policy, given, max_new=max_new, stops=tokenizer.stops, temperature=temperature,
                                   generator=generator)
     device = generator.device
@@ -58,4 +66,4 @@ def rollout(policy: LanguageModel, reference: LanguageModel, critic: ScalarModel
     stats = {"length": length.float().mean().item(), "ended": ended.float().mean().item(),
              "lp_gap_mean": masked_mean(gap.abs(), mask).item(), "lp_gap_max": gap.abs().max().item()}
     old = Old(ids, mask, now.logp, logp_ref, now.value, score, group)
-    return Rollout(old, [tokenizer.decode(r) for r in responses], ended, stats)
+    return Rollout(old, prompts, [tokenizer.decode(r) for r in responses], ended, stats)

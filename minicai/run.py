@@ -63,21 +63,17 @@ def device_of(name: str) -> torch.device:
 
 
 def seeded(seed: int, stage: str, device: torch.device) -> tuple[random.Random, torch.Generator]:
-    """A generator of draws and one of samples for this stage; each stage has its own, so none shifts another."""
+    """A stage's own generators: one of draws, one of samples. What torch initialises itself is seeded too."""
     number = random.Random(f"{seed} {stage}").getrandbits(62)
-    torch.manual_seed(number)                                     # for what torch initialises itself
+    torch.manual_seed(number)
     return random.Random(number), torch.Generator(device).manual_seed(number)
 
 
 class Log:
-    """One line a step on the screen (every `every`-th, beside a progress bar) and all of them in `metrics.jsonl`.
-
-    What depends on the clock goes to the screen only: the same seed gives the same file, byte for byte.
-    """
+    """What a stage says: lines on the screen, and `metrics.jsonl`, in which nothing depends on the clock."""
 
     def __init__(self, folder: Path, stage: str):
-        self.folder, self.stage, self.began = folder, stage, time.perf_counter()
-        self.seconds: dict[str, float] = {}
+        self.folder, self.stage, self.began, self.seconds = folder, stage, time.perf_counter(), {}
 
     def say(self, text: str) -> None:
         tqdm.write(f"[{self.stage} {time.perf_counter() - self.began:4.0f}s] {text}", file=sys.stdout)
@@ -100,8 +96,8 @@ class Log:
         """Take the time of a step under its name."""
         start = time.perf_counter()
         yield
-        self.seconds[what] = round(self.seconds.get(what, 0.0) + time.perf_counter() - start, 2)
-        self.say(f"{what}: {time.perf_counter() - start:.1f} s")
+        self.seconds[what] = round(time.perf_counter() - start, 1)
+        self.say(f"{what}: {self.seconds[what]} s")
 
 
 @contextmanager

@@ -5,7 +5,7 @@ import hypothesis
 import pytest
 import torch
 
-from minicai.model import LanguageModel, ModelConfig
+from minicai.model import LanguageModel, ModelConfig, ScalarModel
 from minicai.tokens import Tokenizer, train_bpe
 
 hypothesis.settings.register_profile("laws", database=None, deadline=None, derandomize=True, max_examples=50)
@@ -16,33 +16,16 @@ TEXT = "the cat sat on the mat. the mat sat under the cat! a banana, 42 bananas;
 
 
 def pytest_collection_modifyitems(config, items):
-    """`cuda` tests are skipped without a device, `slow` ones unless -m speaks of slow."""
     for item in items:
         if item.get_closest_marker("cuda") and not torch.cuda.is_available():
             item.add_marker(pytest.mark.skip(reason="needs a CUDA device"))
         if item.get_closest_marker("slow") and "slow" not in config.getoption("-m"):
-            item.add_marker(pytest.mark.skip(reason="slow: run with -m slow"))
+            item.add_marker(pytest.mark.skip(reason="takes minutes: run with -m slow"))
 
 
 @pytest.fixture(autouse=True)
 def seeded():
     torch.manual_seed(0)
-
-
-def build(**changes) -> LanguageModel:
-    model = LanguageModel(ModelConfig(**SIZES | changes)).eval()
-    with torch.no_grad():
-        for parameter in model.parameters():
-            if parameter.ndim == 1:
-                parameter.normal_(1.0, 0.5)
-        model.model.embed_tokens.weight.normal_(std=0.3)
-    return model
-
-
-@pytest.fixture
-def tiny():
-    """A factory of tiny models: `tiny(qk_norm=False)`."""
-    return build
 
 
 @pytest.fixture
@@ -51,8 +34,21 @@ def config() -> ModelConfig:
 
 
 @pytest.fixture
-def model() -> LanguageModel:
-    return build()
+def tiny():
+    """-> a factory of tiny models: `tiny(qk_norm=False)`."""
+    def build(**changes) -> LanguageModel:
+        model = LanguageModel(ModelConfig(**SIZES | changes)).eval()
+        for parameter in model.parameters():
+            if parameter.ndim == 1:
+                torch.nn.init.normal_(parameter, 1.0, 0.5)
+        torch.nn.init.normal_(model.model.embed_tokens.weight, std=0.3)
+        return model
+    return build
+
+
+@pytest.fixture
+def model(tiny) -> LanguageModel:
+    return tiny()
 
 
 @pytest.fixture(scope="session")
@@ -61,6 +57,13 @@ def tokenizer() -> Tokenizer:
 
 
 @pytest.fixture
-def speaker(tokenizer) -> LanguageModel:
+def speaker(tiny, tokenizer) -> LanguageModel:
     """A tiny model over the tiny tokenizer's vocabulary."""
-    return build(vocab_size=tokenizer.vocab_size)
+    return tiny(vocab_size=tokenizer.vocab_size)
+
+
+@pytest.fixture
+def judge(tiny, tokenizer) -> ScalarModel:
+    scalar = ScalarModel(tiny(vocab_size=tokenizer.vocab_size).model)
+    torch.nn.init.normal_(scalar.score.weight)
+    return scalar

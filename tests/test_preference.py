@@ -1,11 +1,9 @@
 """Laws of the preference model: Bradley-Terry with soft labels, and scores read at the <end> of each response."""
 import math
 
-import pytest
 import torch
 
 import minicai.preference as preference
-from minicai.model import ScalarModel
 
 close = torch.testing.assert_close
 A, B = torch.tensor([1.0, -2.0, 0.5, 3.0]), torch.tensor([0.0, 1.0, 0.5, 5.0])
@@ -13,30 +11,23 @@ SOFT = torch.tensor([0.9, 0.6, 0.3, 0.0])
 PAIRS = [("the cat", "sat on the mat."), ("a", "b"), ("42 bananas", "")]
 
 
-@pytest.fixture
-def judge(speaker) -> ScalarModel:
-    scalar = ScalarModel(speaker.model)
-    torch.nn.init.normal_(scalar.score.weight)
-    return scalar
-
-
 def test_the_loss_by_hand():
     loss, stats = preference.bradley_terry_loss(A, B, SOFT)
     p = 1 / (1 + (B - A).exp())
     close(loss, -(SOFT * p.log() + (1 - SOFT) * (1 - p).log()).mean())
-    assert stats["sure"] == 0.5 and stats["accuracy"] == 1                # sure of rows 0 and 3, right in both
-    close(stats["loss"], loss)
+    assert stats["loss"] == loss and stats["sure"] == 0.5 and stats["accuracy"] == 1        # sure of rows 0 and 3
 
 
 def test_equal_scores_cost_log_two_and_an_even_label_does_not_push_them():
     a = torch.zeros(3, requires_grad=True)
-    close(preference.bradley_terry_loss(a, a.detach(), torch.tensor([0., .5, .8]))[0].item(), math.log(2))
-    preference.bradley_terry_loss(a, a.detach(), torch.tensor([.5, .5, 1.]))[0].backward()
+    loss, _ = preference.bradley_terry_loss(a, a.detach(), torch.tensor([.5, .5, 1.]))
+    loss.backward()
+    close(loss.item(), math.log(2))
     close(a.grad, torch.tensor([0., 0., -.5 / 3]))
 
 
 def test_only_the_difference_of_scores_counts():
-    close(preference.bradley_terry_loss(A + 7, B + 7, SOFT)[0], preference.bradley_terry_loss(A, B, SOFT)[0])
+    close(preference.bradley_terry_loss(A + 7, B + 7, SOFT)[1], preference.bradley_terry_loss(A, B, SOFT)[1])
 
 
 def test_swapping_the_answers_and_turning_the_label_changes_nothing():
@@ -46,8 +37,7 @@ def test_swapping_the_answers_and_turning_the_label_changes_nothing():
 def test_the_loss_is_never_below_the_labels_entropy_and_reaches_it_at_their_log_odds():
     loss, stats = preference.bradley_terry_loss(A, B, SOFT)
     assert loss > stats["label_entropy"] > 0
-    odds = torch.logit(SOFT[:3])
-    loss, stats = preference.bradley_terry_loss(odds, torch.zeros(3), SOFT[:3])
+    loss, stats = preference.bradley_terry_loss(torch.logit(SOFT[:3]), torch.zeros(3), SOFT[:3])
     close(loss, stats["label_entropy"])
 
 
@@ -57,21 +47,18 @@ def test_sure_labels_and_huge_differences_stay_finite():
 
 
 def test_a_weight_is_how_often_a_comparison_is_in_the_mean():
-    weighted = preference.bradley_terry_loss(A, B, SOFT, weight=torch.tensor([2., 0., 1., 1.]))[1]
-    listed = preference.bradley_terry_loss(A[[0, 0, 2, 3]], B[[0, 0, 2, 3]], SOFT[[0, 0, 2, 3]])[1]
+    weighted = preference.bradley_terry_loss(A, B, SOFT, weight=torch.tensor([2., 0., 1., 2.]))[1]
+    listed = preference.bradley_terry_loss(*(x[[0, 0, 2, 3, 3]] for x in (A, B, SOFT)))[1]
     close([weighted[k] for k in ("loss", "label_entropy")], [listed[k] for k in ("loss", "label_entropy")])
 
 
 def test_a_score_is_read_at_the_end_token_whoever_else_is_in_the_batch(judge, tokenizer):
     together = preference.read_scores(judge, tokenizer, PAIRS)
-    for (prompt, response), score in zip(PAIRS, together, strict=True):
-        ids = tokenizer.render([("user", prompt), ("assistant", response)])
-        assert ids[-1] == tokenizer.end
-        close(judge(torch.tensor([ids]))[0, -1], score, atol=1e-5, rtol=1e-5)
-    assert together.requires_grad and together.unique().numel() == 3
-    scores = preference.text_scores(judge, tokenizer, PAIRS, batch=2)
-    close(scores, together.detach(), atol=1e-5, rtol=1e-5)
-    assert not scores.requires_grad
+    rows = [tokenizer.render([("user", prompt), ("assistant", response)]) for prompt, response in PAIRS]
+    assert all(row[-1] == tokenizer.end for row in rows) and together.requires_grad
+    alone = torch.stack([judge(torch.tensor([row]))[0, -1] for row in rows])
+    close(together, alone, atol=1e-5, rtol=1e-5)
+    close(preference.text_scores(judge, tokenizer, PAIRS, batch=2), alone.detach(), atol=1e-5, rtol=1e-5)
 
 
 def test_normalised_scores_have_mean_zero_and_deviation_one_and_doing_it_again_changes_nothing(judge, tokenizer):
@@ -79,5 +66,4 @@ def test_normalised_scores_have_mean_zero_and_deviation_one_and_doing_it_again_c
     for _ in range(2):
         preference.normalise(judge, preference.text_scores(judge, tokenizer, PAIRS))
         scores = preference.text_scores(judge, tokenizer, PAIRS)
-        close((scores.mean(), scores.std()), (torch.tensor(0.0), torch.tensor(1.0)), atol=1e-5, rtol=1e-5)
         close(scores, (raw - raw.mean()) / raw.std(), atol=1e-5, rtol=1e-5)

@@ -26,61 +26,52 @@ def test_temperature_zero_takes_the_likeliest_and_leaves_the_generator_alone(mod
     replies, _ = sample.generate(model, PROMPTS, max_new=12, stops=STOPS, generator=generator, temperature=0)
     assert torch.equal(generator.get_state(), before)
     for prompt, reply in zip(PROMPTS, replies, strict=True):
-        said = model(torch.tensor([prompt + reply])).argmax(-1)[0, len(prompt) - 1:-1]
-        assert said.tolist() == reply
+        assert model(torch.tensor([prompt + reply])).argmax(-1)[0, len(prompt) - 1:-1].tolist() == reply
 
 
-@pytest.mark.parametrize("batch", [1, 2, 256])
+@pytest.mark.parametrize("batch", [2, 256])
 def test_greedy_replies_of_a_batch_are_those_of_each_prompt_alone(model, batch):
     together = draw(model, temperature=0, batch=batch)
     for i, prompt in enumerate(PROMPTS):
         reply, logp = draw(model, [prompt], temperature=0)
         assert together[0][i] == reply[0]
-        close(torch.tensor(together[1][i]), torch.tensor(logp[0]))
+        close(torch.tensor(together[1][i]), torch.tensor(logp[0]), atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize("temperature", [1.0, 0.5])
 def test_log_probs_seen_while_sampling_are_those_recomputed_by_teacher_forcing(model, temperature):
-    prompts = PROMPTS * 5
+    prompts = PROMPTS * 20                                       # so many that those who have stopped leave the batch
     replies, logps = draw(model, prompts, temperature=temperature)
-    assert len(set(map(len, replies))) > 3                                      # some stopped while others went on
     ids = pad([p + r for p, r in zip(prompts, replies, strict=True)], 0)
     again = token_logp(model(ids), ids, temperature)
     for row, prompt, reply, logp in zip(again, prompts, replies, logps, strict=True):
         close(row[len(prompt) - 1:len(prompt) + len(reply) - 1], torch.tensor(logp), atol=1e-5, rtol=0)
 
 
-def test_a_reply_ends_with_its_first_stop_or_at_max_new(model):
-    replies, logps = draw(model, PROMPTS * 5)
-    for reply, logp in zip(replies, logps, strict=True):
-        assert len(reply) == len(logp) and not STOPS.intersection(reply[:-1])
-        assert reply[-1] in STOPS or len(reply) == 12
-    assert {reply[-1] in STOPS for reply in replies} == {True, False}
+def test_a_reply_ends_with_its_first_stop_or_at_max_new_and_leaves_the_others_unchanged(model):
+    (free, _), (replies, logps) = draw(model, PROMPTS * 20, stops={60}), draw(model, PROMPTS * 20, stops=STOPS | {60})
+    for reply, logp, long in zip(replies, logps, free, strict=True):
+        assert len(reply) == len(logp) and not STOPS.intersection(reply[:-1]) and reply == long[:len(reply)]
+        assert reply[-1] in STOPS | {60} or len(reply) == 12
+    assert {1, 2, 3, 12} <= set(map(len, replies)) and sum(len(reply) < 12 for reply in replies) > 48
     assert [len(r) for r in draw(model, max_new=1)[0]] == [1] * 4 and draw(model, []) == ([], [])
 
 
-def test_who_stops_and_leaves_does_not_change_what_the_others_say(model):
-    free, kept = draw(model, PROMPTS * 5, stops={48})[0], draw(model, PROMPTS * 5, stops=STOPS | {48})[0]
-    for long, short in zip(free, kept, strict=True):
-        assert long[:len(short)] == short
-    assert free != kept
-
-
 def test_drawn_at_half_the_temperature_tokens_are_as_frequent_as_their_log_probs_say(model):
-    n = 4000
-    replies, logps = draw(model, [[5, 9]] * n, max_new=1, temperature=0.5)
-    p = (model(torch.tensor([[5, 9]]))[0, -1] / 0.5).softmax(0).detach()
-    count = torch.bincount(torch.tensor(replies)[:, 0], minlength=61)
-    assert ((count - n * p).abs() <= 4 * (n * p * (1 - p)).sqrt() + 1).all() and p.max() < 0.9
-    close(torch.tensor(logps).exp()[:, 0], p[torch.tensor(replies)[:, 0]])
+    n, prompt = 4000, [5, 9]
+    replies, logps = draw(model, [prompt] * n, max_new=1, temperature=0.5)
+    p = (model(torch.tensor([prompt]))[0, -1] / 0.5).softmax(0).detach()
+    drawn = torch.tensor(replies)[:, 0]
+    assert ((drawn.bincount(minlength=61) - n * p).abs() <= 4 * (n * p * (1 - p)).sqrt() + 1).all() and p.max() < 0.9
+    close(torch.tensor(logps).exp()[:, 0], p[drawn])
 
 
 @pytest.mark.parametrize("top_p, temperature, expected", [
-    (1.0, 1.0, [.5, .1, .4]), (1.0, 0.5, [25 / 42, 1 / 42, 16 / 42]),
-    (0.9 - 1e-4, 1.0, [5 / 9, 0, 4 / 9]), (0.6, 1.0, [5 / 9, 0, 4 / 9]), (0.45, 1.0, [1, 0, 0]), (1e-9, 1.0, [1, 0, 0]),
+    (1.0, 1.0, [.5, .1, .4]), (1.0, 0.5, [25 / 42, 1 / 42, 16 / 42]), (0.8, 1.0, [5 / 9, 0, 4 / 9]),
+    (0.6, 1.0, [5 / 9, 0, 4 / 9]), (0.45, 1.0, [1., 0, 0]), (1e-9, 1.0, [1., 0, 0]),
 ])
 def test_over_an_even_grid_of_u_each_token_comes_as_often_as_its_renormalised_probability(top_p, temperature, expected):
-    n, expected = 5000, torch.tensor(expected).float()
+    n, expected = 5000, torch.tensor(expected)
     u = (torch.arange(n) + 0.5) / n
     token, logp = sample.choose(torch.tensor([.5, .1, .4]).log().repeat(n, 1), u, temperature, top_p)
     close(torch.bincount(token, minlength=3) / n, expected, atol=2 / n, rtol=0)

@@ -1,1 +1,24 @@
-"""The commands of `minicai COMMAND`."""
+"""`minicai COMMAND`: lists and runs the commands of this folder, each a module with a docstring and a `main(argv)`."""
+import importlib
+import pkgutil
+import sys
+
+from minicai import UserError
+
+
+def main() -> None:
+    """The entry point: `minicai`, `minicai --help` or `minicai COMMAND ...`."""
+    names = [module.name for module in pkgutil.iter_modules(__path__)]
+    command = sys.argv[1] if len(sys.argv) > 1 else "--help"
+    if command in ("-h", "--help"):
+        print("usage: minicai COMMAND ... (minicai COMMAND --help tells more)\n")
+        for name in names:
+            print(f"  {name:10} {importlib.import_module(f'{__name__}.{name}').__doc__.splitlines()[0]}")
+        return
+    try:
+        if command not in names:
+            raise UserError(f"unknown command {command!r}; there are: {', '.join(names)}")
+        importlib.import_module(f"{__name__}.{command}").main(sys.argv[2:])
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise SystemExit(2) from None

@@ -26,7 +26,7 @@ def main(argv: list[str]) -> None:
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path, help="folder of a run with at least its base/")
     parser.add_argument("--probes", type=int, default=384, help="requests of each sort (default: 384)")
-    parser.add_argument("--split", choices=("test", "valid"), default="test", help="tune on valid, report test (default)")
+    parser.add_argument("--split", choices=("test", "valid"), default="test", help="tune on valid, report test")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
     args = parser.parse_args(argv)
     if args.probes < 8:

@@ -1,7 +1,7 @@
-"""The pretraining text: dialogues of a helpful-only assistant, criticism, comparisons, book text, a glossary, copying exercises.
+"""The pretraining text: dialogues, criticism, comparisons, book text, a glossary of principles, copying exercises.
 
-Transcripts are rendered with `revise` and `feedback`, so each format is written once. Loss is taken on what the model should
-say, not on what is quoted to it. Only "judged" fillings of known frames are ever criticised, revised or compared here.
+Transcripts are rendered with `revise` and `feedback`, so each format is written once. Loss is taken on what the model
+should say, not on what is quoted to it. Only "judged" fillings of known frames are criticised, revised or compared.
 """
 import random
 
@@ -12,8 +12,12 @@ from minicai.tokens import Tokenizer
 from minicai.toyworld import speech
 from minicai.toyworld.world import Concept, Request, World
 
-SHARES = {"dialogue": .26, "criticism": .30, "comparison": .20, "book": .16, "glossary": .04, "copying": .04}   # of documents
+SHARES = {"dialogue": .32, "criticism": .32, "comparison": .18, "book": .11, "glossary": .03, "copying": .04}
 SEEN, JUDGED = ("judged", "method"), ("judged",)
+WRONG = ("To {act} is {noun}, because {reason}. It is better to {alternative}.",
+         "Some people {how}. To {act} is {noun}: {reason}.",
+         "Why is it {noun} to {act}? Because {reason}. Instead one could {alternative}.")
+HARMLESS = ("To {act} is harmless: {how}.", "Whoever wants to {act} may {how}. That is harmless.")
 LETTER = 4.0            # weight of the letter that a comparison comes down to
 
 
@@ -41,24 +45,25 @@ class Corpus:
 
     def dialogue(self) -> Example:
         """What a helpful-only assistant says; about one harmful request in eight it dodges."""
-        rng, harmful = self.rng, self.rng.random() < 0.5
-        frames = self.harm if harmful else self.harmless[rng.random() < 0.4]
+        rng, harmful = self.rng, self.rng.random() < 0.4
+        frames = self.harm if harmful else self.harmless[rng.random() < 0.35]
         request = self.world.fill(rng.choice(frames), rng, SEEN)
         kind = "dodges" if harmful and rng.random() < 1 / 8 else "shows"
         given = self.tokenizer.prompt([("user", request.prompt)])
         return self._example((given, 0.0), self._turn(speech.answer(kind, request, rng, self.world)))
 
     def _concept(self, request: Request) -> Concept:
-        """Relevant .40, broad .12, engaging .12, principled .12, else another category's."""
+        """What the principle is about: the request's own category, one of the general concepts, or some category."""
         names = [request.frame.category, "broad", "engaging", "principled", self.rng.choice(self.world.categories)]
         name = self.rng.choices(names, [.34, .12, .12, .12, .30])[0]
         return self.world.concepts.get(name) or self.world.concepts["broad"]
 
     def criticism(self) -> Example:
-        """An answer, its critique and its revision under one principle; now and then revised directly, without a critique."""
+        """An answer, its critique and its revision under one principle; now and then revised without a critique."""
         rng, tok = self.rng, self.tokenizer
         harmful = rng.random() < 0.92
-        request = self.world.fill(rng.choice(self.judged if harmful else self.harmless[rng.random() < 0.5]), rng, JUDGED)
+        frames = self.judged if harmful else self.harmless[rng.random() < 0.5]
+        request = self.world.fill(rng.choice(frames), rng, JUDGED)
         kind = rng.choices(list(speech.DOES), [.62, .14, .15, .09])[0] if harmful else rng.choice(("shows", "dodges"))
         concept = self._concept(request)
         principle = rng.choice(concept.principles)
@@ -92,14 +97,9 @@ class Corpus:
         """Plain text on why acts are wrong, and what is harmless: of every frame, in no dialogue."""
         rng, harmful = self.rng, self.rng.random() < 0.75
         request = self.world.fill(rng.choice(self.harm if harmful else self.harmless[rng.random() < 0.5]), rng, SEEN)
-        if not harmful:
-            return self._text(rng.choice(("To {act} is harmless: {how}.", "Whoever wants to {act} may {how}. That is harmless.")
-                                         ).format(act=request.act, how=request.how))
-        text = rng.choice(("To {act} is {noun}, because {reason}. It is better to {alternative}.",
-                           "Some people {how}. To {act} is {noun}: {reason}.",
-                           "Why is it {noun} to {act}? Because {reason}. Instead one could {alternative}."))
-        return self._text(text.format(act=request.act, how=request.how, noun=request.frame.category, reason=request.reason,
-                                      alternative=request.alternative))
+        text = rng.choice(WRONG if harmful else HARMLESS)
+        return self._text(text.format(act=request.act, how=request.how, noun=request.frame.category,
+                                      reason=request.reason, alternative=request.alternative))
 
     def glossary(self) -> Example:
         """What each wording of a principle is about, the unseen wordings among them."""

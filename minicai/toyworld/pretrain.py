@@ -1,10 +1,13 @@
 """Pretraining: a transformer from nothing becomes the helpful-only base that can also criticise, revise and judge."""
+import math
 import random
 from collections.abc import Iterator
 
+import torch
+
 from minicai.finetune import Example, sequence_loss
-from minicai.model import LanguageModel
-from minicai.optimise import muon_and_adamw, update, warmup_cosine
+from minicai.model import LanguageModel, ModelConfig
+from minicai.optimise import adamw, update
 from minicai.tokens import Tokenizer, pad, train_bpe
 from minicai.toyworld.corpus import Corpus, sample_text
 from minicai.toyworld.world import World
@@ -20,7 +23,7 @@ def make_tokenizer(world: World, seed: int, vocab_size: int = VOCAB) -> Tokenize
 
 
 def draw_batches(corpus: Corpus, steps: int, early: bool) -> list[list[list[Example]]]:
-    """The batches of some steps, each of two rectangles: ROWS short documents and ROWS long ones, alike in length within.
+    """The batches of some steps, each of two rectangles: ROWS short documents and ROWS long ones, alike in length.
 
     A document a row: packed several to a row, they distract each other, and learning to copy takes half as long again.
     """
@@ -35,10 +38,24 @@ def draw_batches(corpus: Corpus, steps: int, early: bool) -> list[list[list[Exam
     return [list(rectangles) for rectangles in zip(*columns, strict=True)]
 
 
+def optimisers_for(model: LanguageModel, muon_lr: float, lr: float) -> list[torch.optim.Optimizer]:
+    """Muon (Jordan et al. 2024) for the matrices of the blocks, AdamW for embeddings, norms and head."""
+    matrices = [p for name, p in model.named_parameters() if p.ndim == 2 and ".layers." in name]
+    others = [p for name, p in model.named_parameters() if not (p.ndim == 2 and ".layers." in name)]
+    return [torch.optim.Muon(matrices, lr=muon_lr, weight_decay=0.0), adamw([{"params": others}], lr)]
+
+
+def warmup_cosine(step: int, steps: int, warmup: int = 50) -> float:
+    """Linear warm-up, then half a cosine to zero: the factor on the learning rate at `step` of `steps`."""
+    if step < warmup:
+        return (step + 1) / warmup
+    return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, steps - warmup)))
+
+
 def pretrain(model: LanguageModel, corpus: Corpus, *, steps: int, muon_lr: float = 0.02,
              lr: float = 5e-3) -> Iterator[dict[str, float]]:
     """Train the model in place; yields each step's stats."""
-    optimisers = muon_and_adamw(model, muon_lr=muon_lr, lr=lr)
+    optimisers = optimisers_for(model, muon_lr, lr)
     device, ready = next(model.parameters()).device, []
     for step in range(steps):
         ready = ready or draw_batches(corpus, 8, early=step < steps / 4)
@@ -51,3 +68,15 @@ def pretrain(model: LanguageModel, corpus: Corpus, *, steps: int, muon_lr: float
             loss = loss + sequence_loss(model, ids, weight) * weight.sum() / total
         norm = update(loss, optimisers, scale=warmup_cosine(step, steps))
         yield {"step": step + 1, "loss": loss.item(), "grad_norm": norm}
+
+
+def make_base(log, world: World, *, steps: int, hidden_size: int, layers: int, rng: random.Random,
+              device: torch.device) -> tuple[LanguageModel, Tokenizer]:
+    """Tokenizer, model and pretraining, followed by `log`: the helpful-only base."""
+    tokenizer = make_tokenizer(world, seed=0)
+    shape = ModelConfig(tokenizer.vocab_size, hidden_size=hidden_size, intermediate_size=3 * hidden_size,
+                        num_hidden_layers=layers)
+    model = LanguageModel(shape).to(device)
+    with log.timed("pretraining"):
+        log.follow("pretraining", pretrain(model, Corpus(world, tokenizer, rng), steps=steps), total=steps, every=100)
+    return model.eval(), tokenizer

@@ -1,4 +1,4 @@
-"""Who says what in this world: answers of each kind, critiques and judgements, written once and read back by the gold judge."""
+"""Who says what in this world: answers of each kind, critiques, judgements; the gold judge reads them back."""
 import random
 
 from minicai.toyworld.world import Concept, Request, World
@@ -21,7 +21,8 @@ def answer(kind: str, request: Request, rng: random.Random, world: World) -> str
     if kind == "dodges":
         return rng.choice(EVASIONS)
     if kind == "misreads":
-        frames = [request.frame] if request.frame.kind == "harm" and rng.random() < 0.4 else world.select("harm", role="known")
+        alike = request.frame.kind == "harm" and rng.random() < 0.4
+        frames = [request.frame] if alike else world.select("harm", role="known")
         other = request
         while other.act == request.act:
             other = world.fill(rng.choice(frames), rng, ("judged", "method"))
@@ -51,11 +52,12 @@ def breaks(concept: Concept, request: Request, kind: str) -> bool:
 
 def critique(concept: Concept, request: Request, kind: str) -> str:
     """What the critic should say: what the answer does, what the principle is about, the verdict."""
-    text = f"The answer {DOES[kind].format(act=request.act)}, which is {noun(request)}. The principle is about {topic(concept)}"
-    if not breaks(concept, request, kind):
-        return text + ", so the answer follows it."
-    why = {"shows": request.reason, "dodges": "it explains nothing", "misreads": "it speaks of something else"}[kind]
-    return text + f", so the answer breaks it, because {why}."
+    verdict = "follows it"
+    if breaks(concept, request, kind):
+        verdict = "breaks it, because " + {"shows": request.reason, "dodges": "it explains nothing",
+                                           "misreads": "it speaks of something else"}[kind]
+    return (f"The answer {DOES[kind].format(act=request.act)}, which is {noun(request)}. "
+            f"The principle is about {topic(concept)}, so the answer {verdict}.")
 
 
 def revision(concept: Concept, request: Request, kind: str, before: str, rng: random.Random) -> str:
@@ -66,12 +68,13 @@ def revision(concept: Concept, request: Request, kind: str, before: str, rng: ra
 
 
 def preference(concept: Concept, request: Request, a: str, b: str) -> float:
-    """p(an answer of kind a is better than one of kind b): 1, 0, or 0.5 where the principle does not tell them apart."""
+    """p(an answer of kind a is better than one of kind b): 1, 0, or 0.5 where the principle sees no difference."""
     return 0.5 + 0.5 * (breaks(concept, request, b) - breaks(concept, request, a))
 
 
 def judgement(concept: Concept, request: Request, a: str, b: str) -> str:
     """The judge's reasoning, up to the choice."""
     fits = "fits" if concept.name in TOPICS or concept.name == noun(request) else "does not fit"
+    better = {1.0: "(A) is better", 0.0: "(B) is better", 0.5: "Neither is better"}[preference(concept, request, a, b)]
     return (f"The request is {noun(request)}. The principle is about {topic(concept)}, which {fits}. "
-            f"(A) {LABELS[a]} and (B) {LABELS[b]}.")
+            f"(A) {LABELS[a]} and (B) {LABELS[b]}. {better}.")

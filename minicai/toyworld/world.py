@@ -1,7 +1,7 @@
 """The world's text file (`world.toml`) -> requests with their true answers, in splits that never meet.
 
-A *frame* is an act with slots; a *request* is a frame with its slots filled, asked in one of several ways. Fillings are split
-by a hash of the act, frames by their place in the file:
+A *frame* is an act with slots; a *request* is a frame with its slots filled, asked in one of several ways. Fillings are
+split by a hash of the act, frames by their place in the file:
 
 ========  =====================================================================================================
 judged    fillings that pretraining shows criticised, revised and compared (only of frames that may be judged)
@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 SPLITS = {"judged": (0.0, 0.5), "method": (0.5, 0.84), "valid": (0.84, 0.92), "test": (0.92, 1.0)}
-HELD_OUT = {"harm": 1, "benign": 2, "sensitive": 2}      # of each table, the last so many frames are test, those before valid
+HELD_OUT = {"harm": 1, "benign": 2, "sensitive": 2}      # last frames of each table: test; before them: valid
 ASKS = ("How do I {act}?", "How can I {act}?", "Please help me to {act}.", "Tell me how to {act}.",
         "I want to {act}. What should I do?", "What is the best way to {act}?")
 
@@ -54,8 +54,10 @@ class Concept:
 
 
 class World:
-    def __init__(self, path: Path = Path(__file__).with_name("world.toml")):
-        data = tomllib.loads(path.read_text(encoding="utf-8"))
+    """All that `world.toml` says; `path` for a world of your own."""
+
+    def __init__(self, path: str | Path = ""):
+        data = tomllib.loads(Path(path or Path(__file__).with_name("world.toml")).read_text(encoding="utf-8"))
         self.slots: dict[str, list[str]] = data["slots"]
         self.categories = list(data["category"])
         tables = [("harm", name, data["category"][name]) for name in self.categories]

@@ -1,0 +1,142 @@
+"""Laws of AI feedback: what the judge is asked, and what becomes of its answer. And of the assistant that it is."""
+import math
+import random
+
+import pytest
+import torch
+from fakes import Scripted, tiny_assistant
+
+from minicai.feedback import CHOICE, OPTIONS, QUESTION, REASONING, Comparison, ask, compare, label
+from minicai.sample import generate
+
+close = torch.testing.assert_close
+WORTH = {"no": 0.0, "well": 1.0, "fine": 2.5}
+PRINCIPLES = ["Be kind.", "Be brief.", "Be brave."]
+
+
+def quoted(turns, before):
+    return turns[0][1].split(before)[1].split("\n")[0]
+
+
+def judge(bias=0.0, scale=1.0, by_principle=None, say=lambda turns: "Hm."):
+    """Log-odds of A over B: scale * (worth of what stands at A - at B) + bias; P(A) + P(B) is a half."""
+    def score(turns, begun, ending):
+        factor = by_principle[quoted(turns, "Principle: ")] if by_principle else scale
+        odds = factor * (WORTH[quoted(turns, "(A) ")] - WORTH[quoted(turns, "(B) ")]) + bias
+        return torch.nn.functional.logsigmoid(torch.tensor(odds if ending == " (A)" else -odds).double()) - math.log(2)
+    return Scripted(say, score)
+
+
+def ruled(a, b, fake, **settings):
+    item = Comparison("why?", a, b)
+    compare([item], PRINCIPLES, fake, rng=random.Random(0), **settings)
+    return item
+
+
+def test_the_label_by_hand():
+    """Half the difference of log-odds: 2 log 3 and 0 make log 3, three to one."""
+    hand = {(2 * math.log(3), 0): 3 / 4, (math.log(9), -math.log(9)): 9 / 10, (1, 1): 1 / 2, (0, math.log(16)): 1 / 5}
+    close(label(*torch.tensor(list(hand)).T), torch.tensor(list(hand.values())))
+
+
+@pytest.mark.parametrize("bias", [0.0, 3.0, -40.0, 1024.0])
+def test_a_liking_for_a_letter_cancels_exactly(bias):
+    s = torch.tensor([-2.0, 0.0, 0.5, 8.0])
+    close(label(s + bias, -s + bias), torch.sigmoid(s), rtol=0, atol=0)
+    assert ruled("fine", "no", Scripted(score=lambda turns, begun, ending: bias * (ending == " (A)"))).p_a == 0.5
+
+
+def test_swapping_the_answers_turns_p_into_one_minus_p():
+    for a, b in (("fine", "no"), ("no", "well")):
+        p = ruled(a, b, judge(bias=0.7)).p_a
+        close(p, 1 / (1 + math.exp(WORTH[b] - WORTH[a])))
+        close(p, 1 - ruled(b, a, judge(bias=0.7)).p_a)
+
+
+def test_equal_answers_are_a_half_and_never_asked_about():
+    fake, items = judge(), [Comparison("why?", "no", "no"), Comparison("who?", "fine", "no"), Comparison("how?", "", "")]
+    compare(items, PRINCIPLES, fake, rng=random.Random(0), per_pair=2)
+    compare(items[:1], PRINCIPLES, fake, rng=random.Random(0))                       # nothing to ask is no error
+    assert [items[0].p_a, items[2].p_a] == [0.5, 0.5] and not items[0].principles and items[1].p_a > 0.9
+    assert len(fake.asked) == 4 and all("who?" in turns[0][1] for turns in fake.asked)
+
+
+@pytest.mark.parametrize("reasoning", [True, False])
+def test_both_orders_reach_the_judge_word_for_word(reasoning):
+    fake = judge(say=lambda turns: "(A) is no, I think." if "(A) no" in turns[0][1] else " Hm. ")
+    item = ruled("fine", "no", fake, reasoning=reasoning)
+    asked = [[("user", QUESTION.format(prompt="why?", a=a, b=b, principle=item.principles[0]) + REASONING * reasoning)]
+             for a, b in (("fine", "no"), ("no", "fine"))]
+    begun = [f"Hm. {CHOICE}", f"(A) is no, I think. {CHOICE}"] if reasoning else [CHOICE] * 2
+    assert fake.asked == asked * reasoning and fake.temperatures == [0.0, 0.0] * reasoning
+    assert fake.scored == [(turns, b, option) for option in OPTIONS for turns, b in zip(asked, begun, strict=True)]
+    assert item.reasons == [begun] and OPTIONS == (" (A)", " (B)")
+    close(item.log_odds, [[2.5, -2.5]])
+
+
+@pytest.mark.parametrize("said, begun", [
+    ("A helps. So the choice is (B)", "A helps. So the choice is"), ("", CHOICE), ("So the choice is (A). Hm.", CHOICE),
+    ("So. So the choice is (A). So the choice is (B)", "So. So the choice is"), ("Hm.\n", "Hm. So the choice is")])
+def test_what_the_judge_says_behind_its_choice_is_cut(said, begun):
+    fake = judge(say=lambda turns: said)
+    ruled("no", "well", fake)
+    assert [row[1] for row in fake.scored] == [begun] * 4
+
+
+def test_only_reasoned_labels_are_clamped():
+    for a, b, bound in (("fine", "no", 0.6), ("no", "fine", 0.4)):
+        close(ruled(a, b, judge(), clamp=0.1).p_a, bound)
+        close(ruled(a, b, judge(), reasoning=False, clamp=0.1).p_a, ruled(a, b, judge()).p_a)
+    close(ruled("well", "no", judge(scale=0.1), clamp=0.1).p_a, 1 / (1 + math.exp(-0.1)))
+
+
+def test_the_label_is_the_mean_over_the_drawn_principles():
+    worth = dict(zip(PRINCIPLES, (0.0, 1.0, -2.0), strict=True))
+    fake, items = judge(bias=5.0, by_principle=worth), [Comparison(f"why {i}?", "fine", "no") for i in range(60)]
+    compare(items, PRINCIPLES, fake, rng=random.Random(0), per_pair=3)
+    for item in items:
+        odds = torch.tensor([2.5 * worth[p] for p in item.principles])
+        close(item.p_a, odds.sigmoid().mean().item())
+        close(torch.tensor(item.log_odds), torch.stack([5 + odds, 5 - odds], dim=1))
+        asked = [turns for turns in fake.asked if item.prompt in turns[0][1]]
+        assert [quoted(turns, "Principle: ") for turns in asked] == item.principles * 2
+    drawn = {tuple(item.principles) for item in items}
+    assert len(drawn) > 15 and any(len(set(some)) < 3 for some in drawn)              # anew for each, with replacement
+
+
+def test_mass_is_the_probability_of_either_letter():
+    close(ruled("fine", "no", judge(bias=1.0)).mass, 0.5)
+    odd = Scripted(score=lambda turns, begun, ending: math.log({"no": .1, "well": .2}[quoted(turns, "(A) ")]))
+    close(ruled("no", "well", odd).mass, (2 * 0.1 + 2 * 0.2) / 2)
+
+
+# The assistant
+
+
+def test_the_log_probability_of_words_is_the_sum_over_their_tokens():
+    assistant = tiny_assistant(batch=2)
+    given = [[("user", "why?")], [("user", "a long question?")], [("user", "é")]]
+    begun, endings = ["So", "", "x" * 40], [" (A)", "b", " (B)"]
+    for turns, start, end, got in zip(given, begun, endings, assistant.logp(given, begun, endings).tolist(), strict=True):
+        ids, total = assistant.tokenizer.prompt(turns, start), 0.0
+        for token in assistant.tokenizer.encode(end):
+            total += assistant.model(torch.tensor([ids]))[0, -1].log_softmax(-1)[token].item()
+            ids = [*ids, token]
+        close(got, total, atol=1e-4, rtol=1e-5)
+
+
+def test_a_reply_stops_at_the_first_control_token_and_keeps_none():
+    assistant = tiny_assistant(max_new=40)
+    conversations, stops = [[("user", "why?" * i)] for i in range(1, 25)], assistant.tokenizer.stops
+    ids, _ = generate(assistant.model, [assistant.tokenizer.prompt(c) for c in conversations], max_new=40, stops=stops,
+                      generator=torch.Generator().manual_seed(0))
+    words = [row[:-1] if row[-1] in stops else row for row in ids]
+    assert any(len(row) < 40 for row in ids) and not any(set(row) & stops for row in words)
+    assert assistant.reply(conversations) == [bytes(row).decode("utf-8", "replace") for row in words]
+
+
+def test_greedy_replies_repeat_and_leave_the_generator_alone():
+    assistant = tiny_assistant(max_new=12)
+    before, twice = assistant.generator.get_state(), [assistant.reply([[("user", "why?")]], 0.0) for _ in range(2)]
+    assert twice[0] == twice[1] and torch.equal(before, assistant.generator.get_state())
+    assert assistant.reply([], 0.0) == [] and ask([], [], assistant, True)[0].shape == (2, 0)
