@@ -1,6 +1,6 @@
 """A model one can talk to in words: conversations -> replies, and how likely given words are as the next reply.
 
-The acts of Constitutional AI (`revise`, `feedback`) know a model only by these two methods, so a scripted fake can stand in.
+`revise` and `feedback` know a model only by these two methods, so a scripted fake can stand in.
 """
 from dataclasses import dataclass
 
@@ -23,8 +23,8 @@ class Assistant:
     def reply(self, conversations: list[list[Turn]], temperature: float = 1.0) -> list[str]:
         """What the assistant says next in each conversation; control tokens are cut off."""
         prompts = [self.tokenizer.prompt(turns) for turns in conversations]
-        replies, _ = generate(self.model, prompts, max_new=self.max_new, stops=self.tokenizer.stops, temperature=temperature,
-                              generator=self.generator, batch=self.batch)
+        replies, _ = generate(self.model, prompts, max_new=self.max_new, stops=self.tokenizer.stops,
+                              temperature=temperature, generator=self.generator, batch=self.batch)
         return [self.tokenizer.decode(ids) for ids in replies]
 
     @torch.no_grad()
@@ -32,13 +32,12 @@ class Assistant:
         """log P(ending | conversation, begun) of whole strings by teacher forcing, all three lists aligned: (N,)."""
         given = [self.tokenizer.prompt(turns, start) for turns, start in zip(conversations, begun, strict=True)]
         rows = [ids + self.tokenizer.encode(end) for ids, end in zip(given, endings, strict=True)]
-        out = torch.empty(len(rows))
-        order = sorted(range(len(rows)), key=lambda i: len(rows[i]))
+        order, out = sorted(range(len(rows)), key=lambda i: len(rows[i])), torch.empty(len(rows))
         device = next(self.model.parameters()).device
         for start in range(0, len(order), self.batch):
             some = order[start:start + self.batch]
             ids = pad([rows[i] for i in some], self.tokenizer.pad).to(device)
-            length = torch.tensor([[len(given[i]), len(rows[i])] for i in some], device=device)
-            mask = action_mask(ids, length[:, 0], length[:, 1])
+            start_end = torch.tensor([[len(given[i]), len(rows[i])] for i in some], device=device)
+            mask = action_mask(ids, *start_end.T)
             out[some] = masked_sum(token_logp(self.model(ids), ids), mask, dim=1).float().cpu()
         return out

@@ -42,14 +42,14 @@ def load_model(folder: Path, kind: type = LanguageModel, device: str | torch.dev
     """-> (model in eval mode, tokenizer). UserError, in one line, where the folder holds no such model."""
     for name in (CONFIG, TOKENS, WEIGHTS):
         if not (folder / name).is_file():
-            raise UserError(f"{folder}: holds no model ({name} is missing); run the stage before, or name another folder")
+            raise UserError(f"{folder}: holds no model ({name} is missing); run the stage before or name another")
     try:
         config = ModelConfig(**json.loads((folder / CONFIG).read_text())["model"])
         tokenizer = Tokenizer.load(folder / TOKENS)
         model = kind(config) if kind is LanguageModel else kind(Transformer(config))
         model.load_state_dict(torch.load(folder / WEIGHTS, map_location="cpu", weights_only=True), strict=True)
     except Exception as error:                               # whatever a broken file makes torch or json say
-        raise UserError(f"{folder}: is no {kind.__name__} of its config's shape ({str(error).splitlines()[0]})") from None
+        raise UserError(f"{folder}: is no {kind.__name__} of its config ({str(error).splitlines()[0]})") from None
     if tokenizer.vocab_size != config.vocab_size:
         raise UserError(f"{folder}: {TOKENS} has {tokenizer.vocab_size} tokens, the model {config.vocab_size}")
     return model.to(device).eval(), tokenizer

@@ -1,7 +1,4 @@
-"""The constitution: a text of principles, one a paragraph, and the drawing of principles from it. Knows only strings.
-
-The same principles ask for critiques, for revisions and for comparisons (the paper has two lists of 16 for that).
-"""
+"""The constitution: principles, the same for critiques, revisions and comparisons (the paper has two lists of 16)."""
 import random
 from pathlib import Path
 
@@ -9,7 +6,7 @@ from minicai import UserError
 
 
 def parse(text: str) -> list[str]:
-    """Principles of a text: paragraphs between blank or `#` lines, or plain lines that end a sentence; comments drop out."""
+    """Principles of a text: paragraphs between blank or `#` lines, or lines that end a sentence; no comments."""
     principles, begun = [], ""
     for line in [*text.splitlines(), ""]:
         line = line.split(" #")[0].strip()
@@ -24,12 +21,11 @@ def parse(text: str) -> list[str]:
 def load(path: str | Path) -> list[str]:
     """Read a constitution; UserError in one line if there is no file, no text or no principle in it."""
     try:
-        principles = parse(Path(path).read_text(encoding="utf-8-sig"))
+        if principles := parse(Path(path).read_text(encoding="utf-8-sig")):
+            return principles
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: cannot be read as a text file in UTF-8 ({error})") from None
-    if not principles:
-        raise UserError(f"{path}: holds no principle; expected a sentence a line ('#' starts a comment)")
-    return principles
+    raise UserError(f"{path}: holds no principle; expected a sentence a line ('#' starts a comment)")
 
 
 def draw(principles: list[str], count: int, rng: random.Random) -> list[str]:

@@ -1,7 +1,7 @@
-"""AI feedback (Bai et al. 2022, section 4.1): two answers -> Comparison. Knows an assistant only by its `reply` and `logp`.
+"""AI feedback (Bai et al. 2022, section 4.1): two answers -> Comparison. Knows an assistant by `reply` and `logp`.
 
-The label is read off the log-probabilities of the two options, never off sampled text. Every question is asked with the
-answers in both orders (Lee et al. 2023, arXiv 2309.00267), so that a liking for the letter A cancels exactly.
+The label is read off the log-probabilities of both options, never off sampled text. Every question is asked in both
+orders of the answers (Lee et al. 2023, arXiv 2309.00267), so that a liking for the letter A cancels exactly.
 """
 import random
 from dataclasses import dataclass, field
@@ -25,11 +25,11 @@ class Comparison:
     a: str
     b: str
     p_a: float = 0.5
-    source: str = "ai"                                             # who says so: "ai" or "human"
+    source: str = "ai"                                          # who says so: "ai" or "human"
     principles: list[str] = field(default_factory=list)
-    log_odds: list[list[float]] = field(default_factory=list)      # a principle each: [A over B as asked, with a and b swapped]
-    reasons: list[list[str]] = field(default_factory=list)         # the same, the judge's reasoning
-    mass: float = 1.0                                              # mean P(A) + P(B): low where the judge does not answer
+    log_odds: list[list[float]] = field(default_factory=list)   # for each principle: A over B as asked, and swapped
+    reasons: list[list[str]] = field(default_factory=list)      # the same, the judge's reasoning
+    mass: float = 1.0                                           # mean P(A) + P(B): low where the judge does not answer
 
 
 def question_turns(prompt: str, a: str, b: str, principle: str, reasoning: bool) -> list[Turn]:
@@ -38,16 +38,16 @@ def question_turns(prompt: str, a: str, b: str, principle: str, reasoning: bool)
     return [("user", text + REASONING if reasoning else text)]
 
 
-def ask(pairs: list[tuple[str, str, str]], principles: list[str], assistant, reasoning: bool) -> tuple[Tensor, Tensor, list]:
+def ask(pairs: list[tuple[str, str, str]], principles: list[str], assistant,
+        reasoning: bool) -> tuple[Tensor, Tensor, list]:
     """Put each (prompt, a, b) to the judge under its principle, as it stands and with a and b swapped.
 
-    Returns the log-odds log P(A) - log P(B) of both orders (2, N), the mass P(A) + P(B) (2, N), and what was said before the
-    choice [order][N]. The reasoning is greedy, so equal questions get equal answers.
+    -> log P(A) - log P(B) and P(A) + P(B), both (2, N) over orders and pairs, and what was said before the choice.
     """
     aligned = list(zip(pairs, principles, strict=True))
     asked = [question_turns(prompt, a, b, principle, reasoning) for (prompt, a, b), principle in aligned]
     asked += [question_turns(prompt, b, a, principle, reasoning) for (prompt, a, b), principle in aligned]
-    said = assistant.reply(asked, temperature=0.0) if reasoning else [""] * len(asked)
+    said = assistant.reply(asked, temperature=0.0) if reasoning else [""] * len(asked)    # greedy: alike if asked alike
     begun = [(text.split(CHOICE)[0].rstrip() + " " + CHOICE).lstrip() for text in said]
     a, b = (assistant.logp(asked, begun, [option] * len(begun)) for option in OPTIONS)
     n = len(pairs)
@@ -55,25 +55,19 @@ def ask(pairs: list[tuple[str, str, str]], principles: list[str], assistant, rea
 
 
 def label(log_odds: Tensor, swapped: Tensor) -> Tensor:
-    """p(first is better) from the log-odds of A over B with the first answer at A, and with it at B; any shape.
-
-    With log_odds = s + bias and swapped = -s + bias, half the difference is s: the bias is gone.
-    """
-    return torch.sigmoid((log_odds - swapped) / 2)
+    """p(first is better) from the log-odds of A over B with the first answer at A, and with it at B; any shape."""
+    return torch.sigmoid((log_odds - swapped) / 2)      # half of (s + bias) - (-s + bias) is s: the bias is gone
 
 
 def compare(items: list[Comparison], principles: list[str], assistant, *, rng: random.Random, reasoning: bool = True,
             per_pair: int = 1, clamp: float = 0.5) -> None:
-    """Label each item in place: the mean label over `per_pair` sampled principles, both orders of each.
-
-    clamp: labels that came of reasoning are kept within 0.5 +- clamp (the paper: 0.1); 0.5 leaves them alone.
-    """
-    items = [item for item in items if item.a != item.b]              # equal answers are 0.5 in both orders: no need to ask
+    """Label each item in place: mean over `per_pair` principles, both orders; reasoned labels within 0.5 +- clamp."""
+    items = [item for item in items if item.a != item.b]      # equal answers are 0.5 in both orders: no need to ask
     drawn = draw(principles, per_pair * len(items), rng)
     pairs = [(item.prompt, item.a, item.b) for item in items for _ in range(per_pair)]
     log_odds, mass, reasons = ask(pairs, drawn, assistant, reasoning)
     p = label(*log_odds)
-    if reasoning:
+    if reasoning:                                             # makes labels extreme: the paper clamps at 0.1
         p = p.clamp(0.5 - clamp, 0.5 + clamp)
     for k, item in enumerate(items):
         some = slice(k * per_pair, (k + 1) * per_pair)

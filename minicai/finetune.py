@@ -1,4 +1,4 @@
-"""Supervised learning on tokens: weighted cross-entropy, and the short loop of fine-tuning (Bai et al. 2022, section 3.2)."""
+"""Supervised learning on tokens: weighted cross-entropy, and the loop of fine-tuning (Bai et al. 2022, section 3.2)."""
 import random
 from collections.abc import Iterator
 
@@ -20,12 +20,9 @@ def response_example(tokenizer: Tokenizer, turns: list[Turn]) -> Example:
 
 
 def sequence_loss(model: LanguageModel, ids: Tensor, weight: Tensor) -> Tensor:
-    """Weighted mean of -log p(token) over all targets; ids and weight (B, T), weight of a token as a target.
-
-    Only the positions that are learned go through the head: the vocabulary is the widest tensor there is.
-    """
+    """Weighted mean of -log p(token) over all targets; ids and weight (B, T), weight of a token as a target."""
     weight, target = shift(weight), shift(ids)                                        # into the action frame
-    learned = weight > 0                                                              # (B, T), N of them true
+    learned = weight > 0                                # only these N go through the head: (N, V) is the widest tensor
     logits = model.logits(picked(model.model(ids), learned))[:learned.sum()].float()   # (N, V)
     loss = F.cross_entropy(logits, target[learned], reduction="none") * weight[learned]
     return loss.sum() / weight.sum().clamp(min=1e-8)
@@ -43,12 +40,9 @@ def finetune(model: LanguageModel, examples: list[Example], *, epochs: int, lr: 
     """Train in place at a constant learning rate (a short warm-up apart); yields the stats of each step."""
     device = next(model.parameters()).device
     optimiser = adamw([{"params": list(model.parameters())}], lr)
-    step = 0
-    for epoch in range(epochs):
-        for some in batches(examples, batch, rng):
-            ids = pad([ids for ids, _ in some], pad_id).to(device)
-            weight = pad([weight for _, weight in some], 0.0).to(device)
-            loss = sequence_loss(model, ids, weight)
-            step += 1
-            norm = update(loss, [optimiser], scale=min(1.0, step / 10))
-            yield {"step": step, "epoch": epoch, "loss": loss.item(), "grad_norm": norm}
+    plan = ((epoch, some) for epoch in range(epochs) for some in batches(examples, batch, rng))
+    for step, (epoch, some) in enumerate(plan, start=1):
+        ids, weights = zip(*some, strict=True)
+        loss = sequence_loss(model, pad(ids, pad_id).to(device), pad(weights, 0.0).to(device))
+        norm = update(loss, [optimiser], scale=min(1.0, step / 10))
+        yield {"step": step, "epoch": epoch, "loss": loss.item(), "grad_norm": norm}

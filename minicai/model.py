@@ -1,15 +1,13 @@
-"""A decoder-only transformer in the Llama/Qwen3 form, its key-value cache, and a head that says one number.
+"""A transformer in the Llama/Qwen3 form, its cache and a head of one number, by Hugging Face's names. Knows no text.
 
-RMSNorm (Zhang & Sennrich 2019), RoPE (Su et al. 2021), grouped-query attention (Ainslie et al. 2023), SwiGLU (Shazeer 2020).
-Modules and config fields bear Hugging Face's names, so open weights load by `load_state_dict`. Knows nothing of text.
-Letters: B rows, T positions, C channels, H heads, K key-value heads, D head width, V vocabulary, L cache slots.
+RMSNorm (Zhang & Sennrich 2019), RoPE (Su et al. 2021), grouped queries (Ainslie et al. 2023), SwiGLU (Shazeer 2020),
+B rows, T positions, C channels, H heads, K key-value heads, D head width, V vocabulary, L cache slots.
 """
 from dataclasses import dataclass
 
 import torch
-import torch.nn as nn
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +25,7 @@ class ModelConfig:
     tie_word_embeddings: bool = True
     attention_bias: bool = False       # a bias on q, k and v (Qwen2.5)
     qk_norm: bool = True               # RMSNorm of each head's q and k before RoPE (Qwen3)
-    dtype: str = "auto"                # of the arithmetic; weights are fp32. auto: bfloat16 where the device has units for it
+    dtype: str = "auto"                # of the arithmetic; weights are fp32. auto: bfloat16 where the device has it
 
 
 def compute_dtype(config: ModelConfig, device: torch.device) -> torch.dtype:
@@ -51,19 +49,17 @@ class RMSNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         y = x.float()
-        y = y * (y.square().mean(-1, keepdim=True) + self.eps).rsqrt()
-        return self.weight * y.to(x.dtype)
+        return self.weight * (y * (y.square().mean(-1, keepdim=True) + self.eps).rsqrt()).to(x.dtype)
 
 
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """RoPE in the half-split layout: pair (i, i + D/2) turns by its angle. x (B, H, T, D); cos, sin (B or 1, 1, T, D)."""
+    """RoPE, half-split layout: pair (i, i + D/2) turns by its angle. x (B, H, T, D); cos, sin (B or 1, 1, T, D)."""
     a, b = x.chunk(2, dim=-1)
     return x * cos + torch.cat([-b, a], dim=-1) * sin
 
 
 class Cache:
     """Static keys and values of every layer, (B, K, L, D) each, and for each row its own next position."""
-
     def __init__(self, config: ModelConfig, rows: int, slots: int, device: torch.device):
         kv = (2, rows, config.num_key_value_heads, slots, config.head_dim)
         dtype = compute_dtype(config, device)
@@ -79,7 +75,6 @@ class Cache:
         return self.layers[layer]
 
     def select(self, rows: Tensor) -> None:
-        """Keep only these rows."""
         self.layers = [(k[rows], v[rows]) for k, v in self.layers]
         self.position = self.position[rows]
 
@@ -92,40 +87,37 @@ class Attention(nn.Module):
         self.k_proj = nn.Linear(c.hidden_size, c.num_key_value_heads * c.head_dim, bias=c.attention_bias)
         self.v_proj = nn.Linear(c.hidden_size, c.num_key_value_heads * c.head_dim, bias=c.attention_bias)
         self.o_proj = nn.Linear(c.num_attention_heads * c.head_dim, c.hidden_size, bias=False)
-        self.q_norm = RMSNorm(c.head_dim, c.rms_norm_eps) if c.qk_norm else nn.Identity()
-        self.k_norm = RMSNorm(c.head_dim, c.rms_norm_eps) if c.qk_norm else nn.Identity()
+        self.q_norm, self.k_norm = (RMSNorm(c.head_dim, c.rms_norm_eps) if c.qk_norm else nn.Identity() for _ in "qk")
 
     def forward(self, x: Tensor, cos: Tensor, sin: Tensor, cache: Cache | None, seen: int | None) -> Tensor:
-        B, T, C = x.shape
+        B, T, _ = x.shape
         q, k, v = (proj(x).view(B, T, -1, self.head_dim).transpose(1, 2)
                    for proj in (self.q_proj, self.k_proj, self.v_proj))                           # (B, H or K, T, D)
         q, k = rotate(self.q_norm(q), cos, sin), rotate(self.k_norm(k), cos, sin)                 # fp32
-        if cache is not None:
-            keys, values = cache.write(self.layer, k, v)
+        keys, values = (k, v) if cache is None else cache.write(self.layer, k, v)                 # (B, K, T or L, D)
         if seen is None:                       # training and prefill: causal, no mask, so the fused kernel stays
-            dtype = v.dtype if x.is_cuda or cache else q.dtype      # a CPU's backward is a third faster in fp32
-            y = F.scaled_dot_product_attention(q.to(dtype), k.to(dtype), v.to(dtype), is_causal=True,
-                                               enable_gqa=q.shape[1] != k.shape[1])
+            dtype = v.dtype if x.is_cuda else torch.float32     # on a CPU the backward is three times as fast in fp32
+            with torch.autocast(x.device.type, enabled=False):
+                y = F.scaled_dot_product_attention(q.to(dtype), k.to(dtype), v.to(dtype), is_causal=True,
+                                                   enable_gqa=q.shape[1] != k.shape[1])
         else:                                  # decoding: new tokens look at the first `seen` slots of the cache
             y = self.decode(q, keys[:, :, :seen], values[:, :, :seen], cache.position)
         return self.o_proj(y.transpose(1, 2).reshape(B, T, -1))                                   # (B, T, C)
 
     @staticmethod
     def decode(q: Tensor, keys: Tensor, values: Tensor, position: Tensor) -> Tensor:
-        """Attention of T new tokens to slots 0..own position. The query group is folded into the sequence axis: no copies."""
-        (B, H, T, D), K, L = q.shape, keys.shape[1], keys.shape[2]
+        """Attention of T new tokens to slots 0..own position; the query group joins the T axis: no copies of k, v."""
+        (B, H, T, D), (_, K, L, _) = q.shape, keys.shape
         own = position[:, None] + torch.arange(T, device=q.device)                                # (B, T)
         mask = torch.arange(L, device=q.device) <= own[:, None, :, None]                          # (B, 1, T, L)
-        q = q.reshape(B, K, H // K * T, D)
-        y = F.scaled_dot_product_attention(q.to(keys.dtype), keys, values, attn_mask=mask.repeat(1, 1, H // K, 1))
-        return y.view(B, H, T, D)
+        q, mask = q.reshape(B, K, H // K * T, D).to(keys.dtype), mask.repeat(1, 1, H // K, 1)
+        return F.scaled_dot_product_attention(q, keys, values, attn_mask=mask).view(B, H, T, D)
 
 
 class MLP(nn.Module):
     def __init__(self, c: ModelConfig):
         super().__init__()
-        self.gate_proj = nn.Linear(c.hidden_size, c.intermediate_size, bias=False)
-        self.up_proj = nn.Linear(c.hidden_size, c.intermediate_size, bias=False)
+        self.gate_proj, self.up_proj = (nn.Linear(c.hidden_size, c.intermediate_size, bias=False) for _ in range(2))
         self.down_proj = nn.Linear(c.intermediate_size, c.hidden_size, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -136,8 +128,7 @@ class Block(nn.Module):
     def __init__(self, c: ModelConfig, layer: int):
         super().__init__()
         self.self_attn, self.mlp = Attention(c, layer), MLP(c)
-        self.input_layernorm = RMSNorm(c.hidden_size, c.rms_norm_eps)
-        self.post_attention_layernorm = RMSNorm(c.hidden_size, c.rms_norm_eps)
+        self.input_layernorm, self.post_attention_layernorm = (RMSNorm(c.hidden_size, c.rms_norm_eps) for _ in range(2))
 
     def forward(self, x: Tensor, cos: Tensor, sin: Tensor, cache: Cache | None, seen: int | None) -> Tensor:
         x = x + self.self_attn(self.input_layernorm(x), cos, sin, cache, seen)
@@ -145,39 +136,30 @@ class Block(nn.Module):
 
 
 class Transformer(nn.Module):
-    """The trunk: ids (B, T) -> hidden states (B, T, C)."""
-
+    """The trunk: ids (B, T) -> hidden states (B, T, C). With `seen`, go on in the cache, else fill it."""
     def __init__(self, config: ModelConfig):
         super().__init__()
-        self.config = config
-        self.embed_tokens = nn.Embedding(config.vocab_size, config.hidden_size)
+        self.config, self.embed_tokens = config, nn.Embedding(config.vocab_size, config.hidden_size)
         self.layers = nn.ModuleList(Block(config, i) for i in range(config.num_hidden_layers))
         self.norm = RMSNorm(config.hidden_size, config.rms_norm_eps)
         self.apply(init_weights)
 
     def forward(self, ids: Tensor, cache: Cache | None = None, seen: int | None = None) -> Tensor:
-        """With a cache and `seen` None: prefill a fresh cache. With `seen`: go on from it, reading its first `seen` slots."""
-        position = torch.arange(ids.shape[1], device=ids.device)[None]                            # (1, T)
-        if seen is not None:
-            position = position + cache.position[:, None]                                         # (B, T)
-        cos, sin = self.angles(position)
+        first = 0 if seen is None else cache.position[:, None]
+        position = first + torch.arange(ids.shape[1], device=ids.device)[None]                    # (B or 1, T)
+        D = self.config.head_dim
+        speed = self.config.rope_theta ** (-torch.arange(0, D, 2, device=ids.device) / D)        # theta^(-2i/D), (D/2,)
+        angle = (position[:, None, :, None] * speed).repeat(1, 1, 1, 2)                           # (B or 1, 1, T, D)
+        cos, sin = angle.cos(), angle.sin()
         x = self.embed_tokens(ids)                                                                # (B, T, C)
         with precision(self.config, ids.device):
             for block in self.layers:
                 x = block(x, cos, sin, cache, seen)
             return self.norm(x)
 
-    def angles(self, position: Tensor) -> tuple[Tensor, Tensor]:
-        """cos and sin of position * theta^(-2i/D), fp32, (B or 1, 1, T, D)."""
-        D = self.config.head_dim
-        speed = self.config.rope_theta ** (-torch.arange(0, D, 2, device=position.device) / D)    # (D/2,)
-        angle = (position[:, None, :, None] * speed).repeat(1, 1, 1, 2)
-        return angle.cos(), angle.sin()
-
 
 class LanguageModel(nn.Module):
     """The trunk and a head over the vocabulary, its weight tied to the embedding where the config says so."""
-
     def __init__(self, config: ModelConfig):
         super().__init__()
         self.config, self.model = config, Transformer(config)
@@ -196,26 +178,22 @@ class LanguageModel(nn.Module):
 
 class ScalarModel(nn.Module):
     """A trunk and a linear map to one number: read at the last token it is a reward model, at every token a critic."""
-
     def __init__(self, trunk: Transformer):
         super().__init__()
         self.config, self.model = trunk.config, trunk
         self.score = nn.Linear(trunk.config.hidden_size, 1, bias=False)
-        nn.init.zeros_(self.score.weight)                    # a critic with an opinion at the start would wreck the policy
-        self.register_buffer("mean", torch.zeros(()))        # of raw scores on reference samples, stored with the weights,
-        self.register_buffer("std", torch.ones(()))          # so that a KL coefficient means the same for any reward model
+        nn.init.zeros_(self.score.weight)               # a critic with an opinion at the start would wreck the policy
+        self.register_buffer("mean", torch.zeros(()))   # of raw scores on reference samples, stored with the weights,
+        self.register_buffer("std", torch.ones(()))     # so that a KL coefficient means the same for any reward model
 
     def forward(self, ids: Tensor) -> Tensor:
         return self.read(self.model(ids))                                                         # (B, T)
 
     def read(self, hidden: Tensor) -> Tensor:
-        """(..., C) -> (...), fp32, normalised."""
-        return (self.score(hidden)[..., 0].float() - self.mean) / self.std
+        return (self.score(hidden)[..., 0].float() - self.mean) / self.std                        # (..., C) -> (...)
 
 
 def init_weights(module: nn.Module) -> None:
     """Normal weights of variance 1 / inputs; small embeddings, so that a tied head starts near uniform."""
-    if isinstance(module, nn.Linear):
-        nn.init.normal_(module.weight, std=module.in_features ** -0.5)
-    elif isinstance(module, nn.Embedding):
-        nn.init.normal_(module.weight, std=0.02)
+    if isinstance(module, (nn.Linear, nn.Embedding)):
+        nn.init.normal_(module.weight, std=0.02 if isinstance(module, nn.Embedding) else module.in_features ** -0.5)

@@ -33,28 +33,24 @@ class Old:
     ret: Tensor | None = None       # (B, T)
 
     def rows(self, index: Tensor) -> "Old":
-        """The minibatch of these rows."""
         return Old(*(getattr(self, name)[index] for name in self.__slots__))
 
 
 def token_rewards(score: Tensor, logp: Tensor, logp_ref: Tensor, mask: Tensor, *, kl_coef: float) -> Tensor:
-    """Reward of each action: -kl_coef * (logp - logp_ref), and the score on the last action (Ziegler et al. 2019, eq. 2).
+    """-kl_coef * (logp - logp_ref), the score (B,) on the last action too (Ziegler et al. 2019, eq. 2): (B, T).
 
-    The difference is the k1 estimate of the KL to the *reference*: right on average, and it may be negative at a token.
-    score (B,), the others (B, T) -> (B, T).
+    The difference is the k1 estimate of the KL to the *reference*: right on average, it may be negative at a token.
     """
-    assert logp.shape == logp_ref.shape == mask.shape and score.shape == mask.shape[:1], (score.shape, logp.shape, mask.shape)
-    reward = torch.where(mask, -kl_coef * (logp - logp_ref), 0.0)
-    t = torch.arange(mask.shape[1], device=mask.device)
-    last = torch.where(mask, t, -1).amax(1, keepdim=True)                      # (B, 1)
-    return reward + torch.where(mask & (t == last), score[:, None], 0.0)
+    assert logp.shape == logp_ref.shape == mask.shape == (*score.shape, mask.shape[1]), (score.shape, logp.shape)
+    last = mask & (mask.flip(1).cumsum(1).flip(1) == 1)                        # an action, and none comes after it
+    return torch.where(mask, -kl_coef * (logp - logp_ref), 0.0) + torch.where(last, score[:, None], 0.0)
 
 
 def gae(reward: Tensor, value: Tensor, mask: Tensor, *, gamma: float = 1.0, lam: float = 0.95) -> tuple[Tensor, Tensor]:
-    """Generalised advantage estimation (Schulman et al. 2016, eq. 16): all (B, T) -> advantages, returns.
+    """Generalised advantage estimation (Schulman et al. 2016, eq. 16): all (B, T) -> advantages A, returns A + V.
 
-    delta_t = r_t + gamma V_{t+1} - V_t and A_t = delta_t + gamma lam A_{t+1}; after the last action both next terms are 0,
-    for a response that was cut off too: it counts as over, and its score carries the penalty. Return = A + V, not whitened.
+    delta_t = r_t + gamma V_{t+1} - V_t, A_t = delta_t + gamma lam A_{t+1}; after the last action both next terms are 0,
+    for a response that was cut off too: it counts as over, and its score carries the penalty.
     """
     assert reward.shape == value.shape == mask.shape, (reward.shape, value.shape, mask.shape)
     reward, value = torch.where(mask, reward, 0.0), torch.where(mask, value, 0.0)
@@ -68,34 +64,28 @@ def gae(reward: Tensor, value: Tensor, mask: Tensor, *, gamma: float = 1.0, lam:
 
 def ppo_loss(new: New, old: Old, *, clip: float = 0.2, value_clip: float = 0.2,
              value_coef: float = 0.1) -> tuple[Tensor, dict[str, Tensor]]:
-    """Clipped surrogate and clipped value error (Schulman et al. 2017, eq. 7 and 9), each a mean over the minibatch's tokens.
+    """Clipped surrogate and clipped value error (Schulman et al. 2017, eq. 7 and 9), means over the minibatch's tokens.
 
     The textbook's entropy bonus is left out, as in the paper; `new.entropy` is there for who wants one.
     """
-    assert new.logp.shape == old.logp.shape == old.adv.shape == old.mask.shape, (new.logp.shape, old.logp.shape, old.mask.shape)
+    assert new.logp.shape == old.logp.shape == old.adv.shape == old.mask.shape, (new.logp.shape, old.mask.shape)
     log_ratio = torch.where(old.mask, new.logp - old.logp, 0.0)
     ratio = log_ratio.exp()
-    clipped = ratio.clamp(1 - clip, 1 + clip)
-    policy_loss = -masked_mean(torch.min(ratio * old.adv, clipped * old.adv), old.mask)
-
-    value = torch.where(old.mask, new.value, 0.0)                              # a NaN on a pad must not reach a gradient
+    policy_loss = -masked_mean(torch.min(ratio * old.adv, ratio.clamp(1 - clip, 1 + clip) * old.adv), old.mask)
+    value = torch.where(old.mask, new.value, 0.0)                            # a NaN on a pad must not reach a gradient
     near = old.value + (value - old.value).clamp(-value_clip, value_clip)
     value_loss = 0.5 * masked_mean(torch.max((value - old.ret) ** 2, (near - old.ret) ** 2), old.mask)
-
     loss = policy_loss + value_coef * value_loss
     stats = {"loss": loss, "policy_loss": policy_loss, "value_loss": value_loss,
              "entropy": masked_mean(new.entropy, old.mask),
-             "approx_kl": masked_mean(ratio - 1 - log_ratio, old.mask),        # old against new: health, not the penalty
-             "clipfrac": masked_mean(((ratio - 1).abs() > clip).float(), old.mask),
-             "ratio_max": ratio.max()}
+             "approx_kl": masked_mean(ratio - 1 - log_ratio, old.mask),      # old against new: health, not the penalty
+             "clipfrac": masked_mean(((ratio - 1).abs() > clip).float(), old.mask), "ratio_max": ratio.max()}
     return loss, {name: value.detach() for name, value in stats.items()}
 
 
 def penalise_unended(score: Tensor, ended: Tensor, worst: float, penalty: float) -> Tensor:
-    """A response without an end scores at most `worst` (the lowest score of the first, the reference's, rollout) - penalty.
-
-    A fixed -1, as in the literature, would be a gain for an answer that scores below it. score, ended (B,) -> (B,).
-    """
+    """A response without an end scores at most `worst`, the lowest score of the first rollout, - penalty: (B,)."""
+    # a fixed -1, as in the literature, would be a gain for an answer that scores below it
     return torch.where(ended, score, score.clamp(max=worst) - penalty)
 
 
@@ -105,18 +95,15 @@ def sequence_kl(old: Old) -> Tensor:
 
 
 def summary(old: Old) -> dict[str, float]:
-    """What a rollout was worth: mean score (without the KL, which would hide hacking), mean KL, and the critic's explained
-    variance 1 - Var(return - value) / Var(return): 1 for a perfect critic, 0 for one that says a constant.
-    """
+    """Mean score (without the KL, which would hide hacking), mean KL, the critic's share of the returns' variance."""
     error, ret = (old.ret - old.value)[old.mask], old.ret[old.mask]
-    explained = 1 - error.var() / ret.var().clamp(min=1e-8)
-    return {"score": old.score.mean().item(), "kl": sequence_kl(old).mean().item(), "explained_variance": explained.item()}
+    explained = 1 - error.var() / ret.var().clamp(min=1e-8)    # 1: a perfect critic, 0: one that says a constant
+    stats = {"score": old.score.mean(), "kl": sequence_kl(old).mean(), "explained_variance": explained}
+    return {name: value.item() for name, value in stats.items()}
 
 
 def adapt_kl_coef(kl_coef: float, old: Old, *, target: float, horizon: float) -> float:
-    """Raise the coefficient where the KL (nats a response) is over its target, lower it where under (Ziegler 2019, sec. 2.2).
-
-    horizon: rollouts in which it changes by a fifth at the most. Target 0 leaves it as it is.
-    """
+    """Raise it where the KL (nats a response) is over its target, else lower it (Ziegler et al. 2019, section 2.2)."""
+    # at most by a fifth in `horizon` rollouts; target 0 leaves it as it is
     error = (sequence_kl(old).mean().item() / target - 1) if target else 0.0
     return kl_coef * (1 + min(max(error, -0.2), 0.2) / max(1.0, horizon))

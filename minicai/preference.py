@@ -9,7 +9,7 @@ from minicai.tokens import Tokenizer, pad
 
 def bradley_terry_loss(score_a: Tensor, score_b: Tensor, p_a: Tensor, *,
                        weight: Tensor | None = None) -> tuple[Tensor, dict[str, Tensor]]:
-    """-[p log s(d) + (1 - p) log s(-d)] with d = score_a - score_b: cross-entropy against a soft label (Bradley & Terry 1952).
+    """-[p log s(d) + (1 - p) log s(-d)] with d = score_a - score_b: soft-label cross-entropy (Bradley & Terry 1952).
 
     =======  ====  ==================================================
     score_a  (N,)  score of the first answer
@@ -17,31 +17,24 @@ def bradley_terry_loss(score_a: Tensor, score_b: Tensor, p_a: Tensor, *,
     p_a      (N,)  the label: probability that the first is the better
     weight   (N,)  of each comparison in the mean; None: all alike
     =======  ====  ==================================================
-
-    Its floor is the labels' mean entropy, not 0, so that entropy is among the stats.
     """
     assert score_a.shape == score_b.shape == p_a.shape, (score_a.shape, score_b.shape, p_a.shape)
-    weight = torch.ones_like(p_a) if weight is None else weight
-    d = score_a - score_b
+    weight, d = torch.ones_like(p_a) if weight is None else weight, score_a - score_b
     losses = -(p_a * F.logsigmoid(d) + (1 - p_a) * F.logsigmoid(-d))
-    entropies = -(torch.xlogy(p_a, p_a) + torch.xlogy(1 - p_a, 1 - p_a))
+    entropies = -(torch.xlogy(p_a, p_a) + torch.xlogy(1 - p_a, 1 - p_a))         # mean: the loss's floor
     loss = (weight * losses).sum() / weight.sum()
     sure = ((p_a - 0.5).abs() > 0.25).float()                                    # the label has an opinion
-    right = sure * ((d > 0) == (p_a > 0.5))
     stats = {"loss": loss, "label_entropy": (weight * entropies).sum() / weight.sum(), "sure": sure.mean(),
-             "accuracy": right.sum() / sure.sum().clamp(min=1)}
+             "accuracy": (sure * ((d > 0) == (p_a > 0.5))).sum() / sure.sum().clamp(min=1)}
     return loss, {name: value.detach() for name, value in stats.items()}
 
 
 def read_scores(model: ScalarModel, tokenizer: Tokenizer, pairs: list[tuple[str, str]]) -> Tensor:
-    """Score of each (prompt, response), read at the <end> that closes the response: (N,), with gradient.
-
-    The one rendering for train_rm and train_ppo alike, so a response that was cut off is read with an <end> of its own.
-    """
+    """Score of each (prompt, response), read at the <end> put behind it, cut off or not: (N,), with gradient."""
     rows = [tokenizer.render([("user", prompt), ("assistant", response)]) for prompt, response in pairs]
     device = model.score.weight.device
     last = torch.tensor([len(row) - 1 for row in rows], device=device)
-    hidden = model.model(pad(rows, tokenizer.pad).to(device))                    # causal: pads behind the end are not seen
+    hidden = model.model(pad(rows, tokenizer.pad).to(device))                    # causal: pads are not seen
     return model.read(hidden[torch.arange(len(rows), device=device), last])
 
 
@@ -52,6 +45,6 @@ def text_scores(model: ScalarModel, tokenizer: Tokenizer, pairs: list[tuple[str,
 
 
 def normalise(model: ScalarModel, scores: Tensor) -> None:
-    """From now on the model's scores have mean 0 and deviation 1 where it gave these `scores`; kept with its weights."""
+    """From now on the model's scores have mean 0 and deviation 1 where it gave these; kept with the weights."""
     model.mean += scores.mean().to(model.mean.device) * model.std
     model.std *= scores.std().clamp(min=1e-6).to(model.std.device)

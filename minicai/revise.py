@@ -1,7 +1,7 @@
 """Critique and revision (Bai et al. 2022, section 3): prompt -> Revision. Knows an assistant only by its `reply`.
 
-response -> critique by a principle -> revision by the same principle; then (prompt, revision) becomes an ordinary turn and the
-next step draws a principle anew. Critiques are never nested, and nothing of them enters the fine-tuning data.
+Each step: answer -> critique by a principle drawn anew -> revision by the same one, which then stands as the answer.
+Critiques are never nested, and nothing of them enters the fine-tuning data.
 """
 import random
 from dataclasses import dataclass, field
@@ -15,7 +15,7 @@ REVISION_REQUEST = "Rewrite your last answer by this principle: {principle}"
 
 @dataclass(slots=True)
 class Revision:
-    """One prompt on its way: what was first answered, and at each step the principle, the critique and the new answer."""
+    """One prompt on its way: its first answer, and at each step the principle, the critique and the new answer."""
     prompt: str
     response: str
     principles: list[str] = field(default_factory=list)
@@ -25,13 +25,12 @@ class Revision:
 
     @property
     def answer(self) -> str:
-        """The answer as it now stands."""
         return self.revisions[-1] if self.revisions else self.response
 
     def __str__(self) -> str:
         steps = zip(self.principles, self.critiques, self.revisions, strict=True)
-        return "\n".join([f"Human: {self.prompt}", f"Assistant: {self.response}"] + [
-            f"  Principle: {p}\n  Critique: {c}\n  Revision: {r}" for p, c, r in steps])
+        return f"Human: {self.prompt}\nAssistant: {self.response}" + "".join(
+            f"\n  Principle: {p}\n  Critique: {c}\n  Revision: {r}" for p, c, r in steps)
 
 
 def critique_turns(prompt: str, answer: str, principle: str) -> list[Turn]:
@@ -40,11 +39,11 @@ def critique_turns(prompt: str, answer: str, principle: str) -> list[Turn]:
 
 
 def revision_turns(prompt: str, answer: str, principle: str, critique: str | None) -> list[Turn]:
-    """The conversation whose next turn is the revision; without a critique, the direct revision of the paper's ablation."""
-    request = ("user", REVISION_REQUEST.format(principle=principle))
-    if critique is None:
-        return [("user", prompt), ("assistant", answer), request]
-    return [*critique_turns(prompt, answer, principle), ("assistant", critique), request]
+    """The conversation whose next turn is the revision; no critique: the direct revision of the paper's ablation."""
+    turns = [("user", prompt), ("assistant", answer)]
+    if critique is not None:
+        turns = [*critique_turns(prompt, answer, principle), ("assistant", critique)]
+    return [*turns, ("user", REVISION_REQUEST.format(principle=principle))]
 
 
 def clean(text: str) -> str:
@@ -55,13 +54,12 @@ def clean(text: str) -> str:
     return text
 
 
-def revise(items: list[Revision], principles: list[str], assistant, *, rng: random.Random, critique: bool = True) -> None:
+def revise(items: list[Revision], principles: list[str], assistant, *, rng: random.Random,
+           critique: bool = True) -> None:
     """One critique-revision step for every item, in place, each under a principle of its own draw."""
     drawn = draw(principles, len(items), rng)
-    critiques = [None] * len(items)
-    if critique:
-        asked = [critique_turns(r.prompt, r.answer, p) for r, p in zip(items, drawn, strict=True)]
-        critiques = [clean(text) for text in assistant.reply(asked)]
+    asked = [critique_turns(r.prompt, r.answer, p) for r, p in zip(items, drawn, strict=True)]
+    critiques = [clean(text) for text in assistant.reply(asked)] if critique else [None] * len(items)
     asked = [revision_turns(r.prompt, r.answer, p, c) for r, p, c in zip(items, drawn, critiques, strict=True)]
     revisions = [clean(text) for text in assistant.reply(asked)]
     for item, principle, words, revision in zip(items, drawn, critiques, revisions, strict=True):

@@ -1,6 +1,4 @@
-"""Rollouts: prompts -> what the policy says, written down for PPO as `Old`. Sampling is at top-p 1, always: the policy is the
-whole softmax(logits / temperature), here and in the update.
-"""
+"""Rollouts: prompts -> `Old` for PPO. Top-p is 1: the policy is softmax(logits / temperature), as in the update."""
 from dataclasses import dataclass
 
 import torch
@@ -14,12 +12,9 @@ from minicai.tokens import Tokenizer, pad
 
 
 def look(policy: LanguageModel, critic: ScalarModel | None, ids: Tensor, mask: Tensor, temperature: float) -> New:
-    """One teacher-forced pass: log-prob, entropy and value of every action; ids, mask (B, T) -> each (B, T), 0 off the mask.
-
-    The critic shares the policy's trunk, so its value is read off the same hidden state. Only actions go through the head.
-    """
-    hidden = policy.model(ids)                                                       # (B, T, C)
-    logits = policy.logits(picked(hidden, mask))[:mask.sum()]                        # (N, V), N actions
+    """One teacher-forced pass: log-prob, entropy and value of every action; all (B, T), 0 off the mask."""
+    hidden = policy.model(ids)                                                # (B, T, C), of policy and critic alike
+    logits = policy.logits(picked(hidden, mask))[:mask.sum()]                 # (N, V), only the N actions
     spread = torch.zeros(mask.shape, device=ids.device)
     logp = spread.masked_scatter(mask, target_logp(logits, shift(ids)[mask], temperature))
     value = torch.where(mask, critic.read(hidden), 0.0) if critic else spread
@@ -43,12 +38,12 @@ class Rollout:
 
 
 @torch.no_grad()
-def rollout(policy: LanguageModel, reference: LanguageModel, critic: ScalarModel, tokenizer: Tokenizer, prompts: list[str], *,
-            samples: int, max_new: int, temperature: float, generator: torch.Generator) -> Rollout:
+def rollout(policy: LanguageModel, reference: LanguageModel, critic: ScalarModel, tokenizer: Tokenizer,
+            prompts: list[str], *, samples: int, max_new: int, temperature: float,
+            generator: torch.Generator) -> Rollout:
     """Sample `samples` responses to each prompt and write down what policy, reference and critic say of each token.
 
-    Old log-probs are recomputed with the update's own forward pass on the very ids that were sampled, so the first ratio is 1;
-    how far the sampler's were off is among the stats.
+    Old log-probs are recomputed by the update's own pass, so the first ratio is 1; the sampler's gap is in the stats.
     """
     prompts = [prompt for prompt in prompts for _ in range(samples)]
     given = [tokenizer.prompt([("user", prompt)]) for prompt in prompts]

@@ -22,26 +22,26 @@ def flag(default, help: str, least: float | None = None, choices: tuple[str, ...
 
 
 def parse_flags(config: type, description: str, argv: list[str] | None = None):
-    """A frozen dataclass of `flag` fields -> the command line. A bad value or an unknown flag: one line, exit code 2."""
+    """A frozen dataclass of `flag` fields from the command line. A bad value or unknown flag: one line, exit code 2."""
     parser = argparse.ArgumentParser(description=description, allow_abbrev=False, usage="%(prog)s [--flag value ...]",
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
-    for f in dataclasses.fields(config):
-        name, meta = "--" + f.name.replace("_", "-"), f.metadata
+    fields = {"--" + field.name.replace("_", "-"): field for field in dataclasses.fields(config)}
+    for name, f in fields.items():
         if f.type is bool:
-            parser.add_argument(name, action=argparse.BooleanOptionalAction, default=f.default, help=meta["help"])
+            parser.add_argument(name, action=argparse.BooleanOptionalAction, default=f.default, help=f.metadata["help"])
         else:
-            parser.add_argument(name, type=f.type, default=f.default, choices=meta["choices"], metavar=f.type.__name__,
-                                help=f"{meta['help']} (default: {f.default!r})")
+            parser.add_argument(name, type=f.type, default=f.default, choices=f.metadata["choices"],
+                                metavar=f.type.__name__, help=f"{f.metadata['help']} (default: {f.default!r})")
     cfg = config(**vars(parser.parse_args(argv)))
-    for f in dataclasses.fields(config):
+    for name, f in fields.items():
         least, value = f.metadata["least"], getattr(cfg, f.name)
         if least is not None and not value >= least:
-            parser.error(f"--{f.name.replace('_', '-')} must be at least {least}, not {value}")
+            parser.error(f"{name} must be at least {least}, not {value}")
     return cfg
 
 
 def script(main: Callable, config: type, description: str, argv: list[str] | None = None) -> None:
-    """Run a script's main from the command line: a user's mistake is one line and exit code 2, Ctrl-C one line and 130."""
+    """Run a script's main from the command line: a user's mistake is one line and exit code 2, Ctrl-C 130."""
     cfg = parse_flags(config, description, argv)
     try:
         main(cfg)
@@ -55,11 +55,10 @@ def script(main: Callable, config: type, description: str, argv: list[str] | Non
 
 def device_of(name: str) -> torch.device:
     """"auto", "cpu" or "cuda" -> the device; auto is CUDA where there is one."""
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    if name == "cuda" and not torch.cuda.is_available():
+    best = "cuda" if torch.cuda.is_available() else "cpu"
+    if name == "cuda" and best != "cuda":
         raise UserError("--device cuda: this machine has no CUDA device that torch can use")
-    return torch.device(name)
+    return torch.device(best if name == "auto" else name)
 
 
 def seeded(seed: int, stage: str, device: torch.device) -> tuple[random.Random, torch.Generator]:
@@ -71,7 +70,6 @@ def seeded(seed: int, stage: str, device: torch.device) -> tuple[random.Random, 
 
 class Log:
     """What a stage says: lines on the screen, and `metrics.jsonl`, in which nothing depends on the clock."""
-
     def __init__(self, folder: Path, stage: str):
         self.folder, self.stage, self.began, self.seconds = folder, stage, time.perf_counter(), {}
 
@@ -87,13 +85,12 @@ class Log:
             self.say(" ".join(f"{k} {v:<8.3g}" if isinstance(v, float) else f"{k} {v:<4}" for k, v in stats.items()))
 
     def follow(self, phase: str, steps: Iterable[dict], total: int, every: int = 1) -> None:
-        """Run through a training loop that yields its stats: a progress bar, every step to the file, some to the screen."""
+        """Run a training loop that yields its stats: a progress bar, every step to the file, some to the screen."""
         for i, stats in enumerate(tqdm(steps, desc=phase, total=total, leave=False, disable=None)):
             self.metrics(show=i % every == 0 or i == total - 1, phase=phase, **stats)
 
     @contextmanager
     def timed(self, what: str) -> Iterator[None]:
-        """Take the time of a step under its name."""
         start = time.perf_counter()
         yield
         self.seconds[what] = round(time.perf_counter() - start, 1)
@@ -103,19 +100,16 @@ class Log:
 @contextmanager
 def stage(run: Path, name: str, overwrite: bool) -> Iterator[Log]:
     """The folder run/name in the making, with its log. It appears whole when the block ends, or not at all."""
-    final = run / name
-    if final.exists() and not overwrite:
-        raise UserError(f"{final} exists already; add --overwrite to make it anew, or choose another --run")
-    with whole_folder(final) as folder:
+    if (run / name).exists() and not overwrite:
+        raise UserError(f"{run / name} exists already; add --overwrite to make it anew, or choose another --run")
+    with whole_folder(run / name) as folder:
         log = Log(folder, name)
         yield log
         (folder / "seconds.json").write_text(json.dumps(log.seconds) + "\n")
-    print(f"wrote {final}")
+    print(f"wrote {run / name}")
 
 
 def append_jsonl(path: Path, records: Iterable) -> None:
     """One JSON object a line; dataclasses become objects."""
     with open(path, "a", encoding="utf-8") as file:
-        for record in records:
-            record = dataclasses.asdict(record) if dataclasses.is_dataclass(record) else record
-            file.write(json.dumps(record, ensure_ascii=False) + "\n")
+        file.writelines(json.dumps(record, ensure_ascii=False, default=dataclasses.asdict) + "\n" for record in records)

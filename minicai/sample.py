@@ -1,6 +1,6 @@
 """Sampling: prompts (ids) -> replies (ids), batched, with a static cache. Knows nothing of text.
 
-The policy is softmax(logits / temperature): the log-probs reported here are of that, and must be recomputed so elsewhere.
+The policy is softmax(logits / temperature): the log-probs here are of that, and must be recomputed so elsewhere.
 """
 import torch
 from torch import Tensor
@@ -10,14 +10,11 @@ from minicai.tokens import pad
 
 
 @torch.no_grad()
-def generate(model: LanguageModel, prompts: list[list[int]], *, max_new: int, stops: set[int], generator: torch.Generator,
-             temperature: float = 1.0, top_p: float = 1.0, batch: int = 256) -> tuple[list[list[int]], list[list[float]]]:
-    """Continue every prompt until a stop token (kept) or `max_new` tokens.
-
-    Prompts may differ in length: each row has its own position in the cache, so each is continued as if it were alone.
-    temperature 0 is greedy and leaves the generator alone. Returns the replies and the log-prob of each of their tokens.
-    """
-    order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))             # alike lengths together: fewer pads
+def generate(model: LanguageModel, prompts: list[list[int]], *, max_new: int, stops: set[int],
+             generator: torch.Generator, temperature: float = 1.0, top_p: float = 1.0,
+             batch: int = 256) -> tuple[list[list[int]], list[list[float]]]:
+    """Continue each prompt, as if alone, to a stop token (kept) or `max_new`: replies, log-probs. T = 0: greedy."""
+    order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))              # alike lengths together: fewer pads
     replies, logps = [[] for _ in prompts], [[] for _ in prompts]
     stop = torch.tensor(sorted(stops), device=next(model.parameters()).device)
     for start in range(0, len(order), batch):
@@ -33,17 +30,14 @@ def _generate(model, prompts, max_new: int, stop: Tensor, generator, temperature
     """One batch: prefill, then a token for every row a step; rows that have stopped leave the batch."""
     device, B = stop.device, len(prompts)
     ids, length = pad(prompts, 0).to(device), torch.tensor([len(p) for p in prompts], device=device)
-    width = ids.shape[1]
+    width, rows = ids.shape[1], torch.arange(B, device=device)                      # rows: who is in the batch
     cache = Cache(model.config, B, width + max_new, device)
-    hidden = model.model(ids, cache)                                                # (B, P, C)
-    logits = model.logits(hidden[torch.arange(B, device=device), length - 1])        # (B, V): read at each row's last token
+    logits = model.logits(model.model(ids, cache)[rows, length - 1])                # (B, V): at each row's last token
     cache.position = length.clone()
     tokens = torch.full((B, max_new), int(stop[0]), device=device)
-    logps = torch.zeros(B, max_new, device=device)
-    rows = torch.arange(B, device=device)                                           # who is in the batch
-    done = torch.zeros(B, dtype=torch.bool, device=device)
+    logps, done = torch.zeros(B, max_new, device=device), torch.zeros(B, dtype=torch.bool, device=device)
     for step in range(max_new):
-        u = torch.rand(B, generator=generator, device=device)[rows] if temperature else None   # all draw: none shifts another
+        u = torch.rand(B, generator=generator, device=device)[rows] if temperature else None    # all draw: none shifts
         token, logp = choose(logits, u, temperature, top_p)
         tokens[rows, step], logps[rows, step] = token, logp
         done |= torch.isin(token, stop)
@@ -60,15 +54,12 @@ def _generate(model, prompts, max_new: int, stop: Tensor, generator, temperature
 
 
 def choose(logits: Tensor, u: Tensor | None, temperature: float, top_p: float = 1.0) -> tuple[Tensor, Tensor]:
-    """Draw a token a row by inverting the distribution at u in [0, 1): (B, V), (B,) -> tokens (B,), log-probs (B,).
-
-    With top_p < 1 only the smallest set that holds that much probability is kept, and renormalised (Holtzman et al. 2020).
-    """
+    """Draw a token a row by inverting the distribution at u in [0, 1): (B, V), (B,) -> tokens (B,), log-probs (B,)."""
     if temperature == 0:
         logp = logits.float().log_softmax(-1)
         return logits.argmax(-1), logp.max(-1).values
     logp = (logits.float() / temperature).log_softmax(-1)                           # (B, V)
-    if top_p < 1:
+    if top_p < 1:            # keep the smallest set that holds this much, renormalised (Holtzman et al. 2020)
         ranked, index = logp.sort(-1, descending=True)
         before = ranked.exp().cumsum(-1) - ranked.exp()
         dropped = torch.zeros_like(logp, dtype=torch.bool).scatter(-1, index, before >= top_p)

@@ -1,7 +1,6 @@
 """Masked arithmetic on (B, T) tensors, and the one place that shifts. Knows nothing of models or text.
 
-The frame, everywhere: **column t speaks of token t+1**, the action taken after seeing tokens 0..t. The last column has no
-next token: it is 0 and masked.
+The frame, everywhere: **column t speaks of token t+1**, the action after tokens 0..t. The last column is 0 and masked.
 """
 import torch
 from torch import Tensor
@@ -13,11 +12,8 @@ def shift(x: Tensor) -> Tensor:
 
 
 def picked(x: Tensor, mask: Tensor, step: int = 256) -> Tensor:
-    """x[mask] for x (B, T, C), followed by fillers up to a multiple of `step` rows: (N', C).
-
-    Matrix products compile a kernel for each new shape on some CPUs, ten times the product's own cost: let few shapes occur.
-    """
-    index = mask.flatten().nonzero()[:, 0]
+    """x[mask] for x (B, T, C), followed by fillers up to a multiple of `step` rows: (N', C)."""
+    index = mask.flatten().nonzero()[:, 0]     # few shapes: some CPUs compile a kernel for each, at 10 times its cost
     return x.flatten(0, 1)[torch.nn.functional.pad(index, (0, -len(index) % step))]
 
 
@@ -48,26 +44,20 @@ def entropy(logits: Tensor, temperature: float = 1.0) -> Tensor:
 
 
 def action_mask(ids: Tensor, prompt_length: Tensor, length: Tensor) -> Tensor:
-    """True at t where token t+1 is one that the policy chose: a response token, its <end> included.
-
-    ids (B, T); prompt_length (B,) tokens given; length (B,) tokens given and chosen, pads excluded -> (B, T) bool.
-    """
+    """True at t where the policy chose token t+1, <end> included; lengths (B,) of the prompt, and with the response."""
     t = torch.arange(ids.shape[1], device=ids.device)
-    token = (t >= prompt_length[:, None]) & (t < length[:, None])
-    return shift(token)
+    return shift((t >= prompt_length[:, None]) & (t < length[:, None]))                           # (B, T)
 
 
 def masked_sum(x: Tensor, mask: Tensor, dim: int | None = None) -> Tensor:
     """Sum where mask; `where`, not a product, so that a NaN on a pad stays there."""
-    x = torch.where(mask, x, 0.0)
-    return x.sum() if dim is None else x.sum(dim)
+    return torch.where(mask, x, 0.0).sum(dim)
 
 
 def masked_mean(x: Tensor, mask: Tensor, dim: int | None = None) -> Tensor:
     """Mean over the true entries of the mask; 0 where there are none."""
     assert x.shape == mask.shape, (x.shape, mask.shape)
-    count = mask.sum() if dim is None else mask.sum(dim)
-    return masked_sum(x, mask, dim) / count.clamp(min=1)
+    return masked_sum(x, mask, dim) / mask.sum(dim).clamp(min=1)
 
 
 def whiten(x: Tensor, mask: Tensor, eps: float = 1e-8) -> Tensor:

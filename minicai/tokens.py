@@ -1,7 +1,6 @@
 """Tokens: text <-> ids by byte-level BPE, conversations as turns, right-padded batches. Knows nothing of models.
 
-A conversation is a list of turns, each `(role, text)` with role "user" or "assistant". Roles and ends are *control tokens*:
-they are put in as ids and never written as text, so whatever a user types can never become one.
+Roles and ends are *control tokens*, put in as ids and never as text: whatever a user types can never become one.
 """
 import base64
 import re
@@ -11,23 +10,20 @@ from pathlib import Path
 import tiktoken
 import torch
 
-Turn = tuple[str, str]
+Turn = tuple[str, str]                           # ("user" or "assistant", text); a conversation is a list of them
 CONTROLS = ("pad", "bos", "user", "assistant", "end")
-WORDS = r" ?[^\W\d_]+| ?\d| ?(?:[^\w\s]|_)+|\s"  # letters, one digit, or signs, each with its leading space; or white space
+WORDS = r" ?[^\W\d_]+| ?\d| ?(?:[^\w\s]|_)+|\s"  # letters, a digit or signs with the space before; white space
 SLICE = 20_000                                   # tiktoken refuses very long texts without a break: encode in slices
 
 
 def train_bpe(text: str, vocab_size: int) -> dict[bytes, int]:
-    """Byte-pair encoding (Sennrich et al. 2016): start from the 256 bytes and join the most frequent neighbours, one pair a step.
-
-    Returns {token bytes: id}; an id is also the rank of its merge. Counts are kept up to date per merge, not taken anew.
-    """
-    ranks = {bytes([i]): i for i in range(256)}
+    """Byte-pair encoding (Sennrich et al. 2016): from 256 bytes on, join the most frequent neighbours, pair by pair."""
+    ranks = {bytes([i]): i for i in range(256)}                      # token -> id, which is also the rank of its merge
     freqs = Counter(re.findall(WORDS, text))
     words = {word: [bytes([b]) for b in word.encode()] for word in freqs}
-    counts, places = Counter(), defaultdict(set)                     # pair -> its frequency; pair -> the words that hold it
+    counts, places = Counter(), defaultdict(set)                     # of pairs: frequency, and the words that hold it
 
-    def tally(word: str, sign: int) -> None:
+    def tally(word: str, sign: int) -> None:                         # counts are kept up to date, not taken anew
         for pair in zip(words[word], words[word][1:], strict=False):
             counts[pair] += sign * freqs[word]
             places[pair].add(word)
@@ -38,28 +34,23 @@ def train_bpe(text: str, vocab_size: int) -> dict[bytes, int]:
         best = max(counts, key=lambda pair: (counts[pair], pair))    # ties by bytes: the same text, the same tokens
         if counts[best] < 2:
             break
-        ranks.setdefault(best[0] + best[1], len(ranks))              # two pairs may spell one token: it keeps its first id
+        ranks.setdefault(best[0] + best[1], len(ranks))              # two pairs may spell one token: its first id stays
         for word in places.pop(best):
             tally(word, -1)
             words[word] = _join(words[word], best)
             tally(word, +1)
-        del counts[best]
     return ranks
 
 
 def _join(tokens: list[bytes], pair: tuple[bytes, bytes]) -> list[bytes]:
     out = []
     for token in tokens:
-        if out and (out[-1], token) == pair:
-            out[-1] += token
-        else:
-            out.append(token)
+        out.append(out.pop() + token if out and (out[-1], token) == pair else token)
     return out
 
 
 class Tokenizer:
-    """Byte-level BPE carried by `tiktoken.Encoding`, and five control ids behind its vocabulary: `pad bos user assistant end`."""
-
+    """Byte-level BPE carried by `tiktoken.Encoding`, and behind its vocabulary the ids `pad bos user assistant end`."""
     def __init__(self, ranks: dict[bytes, int]):
         if missing := [b for b in range(256) if bytes([b]) not in ranks]:
             raise ValueError(f"a tokenizer needs all 256 bytes, {len(missing)} are missing (first: {missing[0]})")
@@ -67,10 +58,9 @@ class Tokenizer:
             raise ValueError("two tokens share one id")
         self.ranks = ranks
         self.bpe = tiktoken.Encoding("minicai", pat_str=WORDS, mergeable_ranks=ranks, special_tokens={})
-        first = max(ranks.values()) + 1
-        self.pad, self.bos, self.user, self.assistant, self.end = range(first, first + len(CONTROLS))
-        self.vocab_size = first + len(CONTROLS)
-        self.stops = {self.pad, self.bos, self.user, self.assistant, self.end}   # a reply is over at any control token
+        controls = range(first := max(ranks.values()) + 1, first + len(CONTROLS))
+        self.pad, self.bos, self.user, self.assistant, self.end = controls
+        self.vocab_size, self.stops = controls.stop, set(controls)    # a reply is over at any control token
 
     def encode(self, text: str) -> list[int]:
         """Ids of plain text; never a control id, whatever the text says."""
@@ -93,8 +83,7 @@ class Tokenizer:
         return [*self.render(turns), self.assistant, *self.encode(begun)]
 
     def save(self, path: Path) -> None:
-        lines = (f"{base64.b64encode(token).decode()} {rank}" for token, rank in self.ranks.items())
-        path.write_text("\n".join(lines) + "\n")
+        path.write_text("".join(f"{base64.b64encode(token).decode()} {rank}\n" for token, rank in self.ranks.items()))
 
     @classmethod
     def load(cls, path: Path) -> "Tokenizer":
@@ -103,9 +92,6 @@ class Tokenizer:
 
 
 def pad(rows: list[list], value: float, multiple: int = 16) -> torch.Tensor:
-    """Rows of uneven length -> (B, T), right-padded with `value`; with causal attention the pads need no mask.
-
-    T is the longest row's length, rounded up: few distinct shapes occur, and kernels that compile per shape are reused.
-    """
-    width = -(-max(map(len, rows)) // multiple) * multiple
+    """Rows of uneven length -> (B, T), right-padded with `value`: with causal attention the pads need no mask."""
+    width = -(-max(map(len, rows)) // multiple) * multiple           # rounded up: kernels compile per shape
     return torch.tensor([row + [value] * (width - len(row)) for row in rows])

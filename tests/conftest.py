@@ -16,11 +16,10 @@ TEXT = "the cat sat on the mat. the mat sat under the cat! a banana, 42 bananas;
 
 
 def pytest_collection_modifyitems(config, items):
+    left_out = {"cuda": not torch.cuda.is_available(), "slow": "slow" not in config.getoption("-m")}
     for item in items:
-        if item.get_closest_marker("cuda") and not torch.cuda.is_available():
-            item.add_marker(pytest.mark.skip(reason="needs a CUDA device"))
-        if item.get_closest_marker("slow") and "slow" not in config.getoption("-m"):
-            item.add_marker(pytest.mark.skip(reason="takes minutes: run with -m slow"))
+        for name in (name for name in left_out if left_out[name] and item.get_closest_marker(name)):
+            item.add_marker(pytest.mark.skip(reason=f"{name}: see the markers in pyproject.toml"))
 
 
 @pytest.fixture(autouse=True)
@@ -58,12 +57,11 @@ def tokenizer() -> Tokenizer:
 
 @pytest.fixture
 def speaker(tiny, tokenizer) -> LanguageModel:
-    """A tiny model over the tiny tokenizer's vocabulary."""
     return tiny(vocab_size=tokenizer.vocab_size)
 
 
 @pytest.fixture
-def judge(tiny, tokenizer) -> ScalarModel:
-    scalar = ScalarModel(tiny(vocab_size=tokenizer.vocab_size).model)
+def judge(speaker) -> ScalarModel:
+    scalar = ScalarModel(speaker.model)
     torch.nn.init.normal_(scalar.score.weight)
     return scalar

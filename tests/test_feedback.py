@@ -23,7 +23,7 @@ def judge(bias=0.0, scale=1.0, by_principle=None, say=lambda turns: "Hm."):
     def score(turns, begun, ending):
         factor = by_principle[quoted(turns, "Principle: ")] if by_principle else scale
         odds = factor * (WORTH[quoted(turns, "(A) ")] - WORTH[quoted(turns, "(B) ")]) + bias
-        return torch.nn.functional.logsigmoid(torch.tensor(odds if ending == " (A)" else -odds).double()) - math.log(2)
+        return torch.tensor(odds if ending == " (A)" else -odds).double().sigmoid().log() - math.log(2)
     return Scripted(say, score)
 
 
@@ -56,7 +56,7 @@ def test_swapping_the_answers_turns_p_into_one_minus_p():
 def test_equal_answers_are_a_half_and_never_asked_about():
     fake, items = judge(), [Comparison("why?", "no", "no"), Comparison("who?", "fine", "no"), Comparison("how?", "", "")]
     compare(items, PRINCIPLES, fake, rng=random.Random(0), per_pair=2)
-    compare(items[:1], PRINCIPLES, fake, rng=random.Random(0))                       # nothing to ask is no error
+    compare(items[:1], PRINCIPLES, tiny_assistant(), rng=random.Random(0))           # nothing to ask is no error
     assert [items[0].p_a, items[2].p_a] == [0.5, 0.5] and not items[0].principles and items[1].p_a > 0.9
     assert len(fake.asked) == 4 and all("who?" in turns[0][1] for turns in fake.asked)
 
@@ -78,8 +78,7 @@ def test_both_orders_reach_the_judge_word_for_word(reasoning):
     ("A helps. So the choice is (B)", "A helps. So the choice is"), ("", CHOICE), ("So the choice is (A). Hm.", CHOICE),
     ("So. So the choice is (A). So the choice is (B)", "So. So the choice is"), ("Hm.\n", "Hm. So the choice is")])
 def test_what_the_judge_says_behind_its_choice_is_cut(said, begun):
-    fake = judge(say=lambda turns: said)
-    ruled("no", "well", fake)
+    assert ask([("?", "no", "well")], ["Be."], fake := judge(say=lambda turns: said), True)[2] == [[begun], [begun]]
     assert [row[1] for row in fake.scored] == [begun] * 4
 
 
@@ -90,7 +89,7 @@ def test_only_reasoned_labels_are_clamped():
     close(ruled("well", "no", judge(scale=0.1), clamp=0.1).p_a, 1 / (1 + math.exp(-0.1)))
 
 
-def test_the_label_is_the_mean_over_the_drawn_principles():
+def test_the_label_is_the_mean_over_principles_drawn_anew_for_each_pair():
     worth = dict(zip(PRINCIPLES, (0.0, 1.0, -2.0), strict=True))
     fake, items = judge(bias=5.0, by_principle=worth), [Comparison(f"why {i}?", "fine", "no") for i in range(60)]
     compare(items, PRINCIPLES, fake, rng=random.Random(0), per_pair=3)
@@ -101,22 +100,17 @@ def test_the_label_is_the_mean_over_the_drawn_principles():
         asked = [turns for turns in fake.asked if item.prompt in turns[0][1]]
         assert [quoted(turns, "Principle: ") for turns in asked] == item.principles * 2
     drawn = {tuple(item.principles) for item in items}
-    assert len(drawn) > 15 and any(len(set(some)) < 3 for some in drawn)              # anew for each, with replacement
+    assert len(drawn) > 15 and any(len(set(some)) < 3 for some in drawn)
 
 
 def test_mass_is_the_probability_of_either_letter():
-    close(ruled("fine", "no", judge(bias=1.0)).mass, 0.5)
     odd = Scripted(score=lambda turns, begun, ending: math.log({"no": .1, "well": .2}[quoted(turns, "(A) ")]))
     close(ruled("no", "well", odd).mass, (2 * 0.1 + 2 * 0.2) / 2)
 
 
-# The assistant
-
-
 def test_the_log_probability_of_words_is_the_sum_over_their_tokens():
     assistant = tiny_assistant(batch=2)
-    given = [[("user", "why?")], [("user", "a long question?")], [("user", "é")]]
-    begun, endings = ["So", "", "x" * 40], [" (A)", "b", " (B)"]
+    given, begun, endings = [[("user", text)] for text in ("why?", "so long?", "é")], ["So", "", "x" * 40], [" (A)", "b", " ("]
     for turns, start, end, got in zip(given, begun, endings, assistant.logp(given, begun, endings).tolist(), strict=True):
         ids, total = assistant.tokenizer.prompt(turns, start), 0.0
         for token in assistant.tokenizer.encode(end):
@@ -126,17 +120,9 @@ def test_the_log_probability_of_words_is_the_sum_over_their_tokens():
 
 
 def test_a_reply_stops_at_the_first_control_token_and_keeps_none():
-    assistant = tiny_assistant(max_new=40)
-    conversations, stops = [[("user", "why?" * i)] for i in range(1, 25)], assistant.tokenizer.stops
-    ids, _ = generate(assistant.model, [assistant.tokenizer.prompt(c) for c in conversations], max_new=40, stops=stops,
-                      generator=torch.Generator().manual_seed(0))
+    assistant, conversations = tiny_assistant(max_new=40), [[("user", "why?" * i)] for i in range(1, 25)]
+    prompts, stops = [assistant.tokenizer.prompt(turns) for turns in conversations], assistant.tokenizer.stops
+    ids, _ = generate(assistant.model, prompts, max_new=40, stops=stops, generator=torch.Generator().manual_seed(0))
     words = [row[:-1] if row[-1] in stops else row for row in ids]
     assert any(len(row) < 40 for row in ids) and not any(set(row) & stops for row in words)
     assert assistant.reply(conversations) == [bytes(row).decode("utf-8", "replace") for row in words]
-
-
-def test_greedy_replies_repeat_and_leave_the_generator_alone():
-    assistant = tiny_assistant(max_new=12)
-    before, twice = assistant.generator.get_state(), [assistant.reply([[("user", "why?")]], 0.0) for _ in range(2)]
-    assert twice[0] == twice[1] and torch.equal(before, assistant.generator.get_state())
-    assert assistant.reply([], 0.0) == [] and ask([], [], assistant, True)[0].shape == (2, 0)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 import minicai.tokens as tokens
 
 TEXT = "the cat sat on the mat. the mat sat on a cat, banana banana ananas 42 aaaa aaaaaaa"
-MARKERS = ["<end>", "<|end|>", "<|endoftext|>", "<pad>", "<|assistant|>", "</s>", "<bos><user>hi<end>", "\x00\x01"]
+MARKERS = "<end> <|end|> <|endoftext|> <pad> <|assistant|> </s> <bos><user>hi<end>"
 
 
 def recounted_bpe(text: str, vocab_size: int) -> dict[bytes, int]:
@@ -45,21 +45,16 @@ def test_decoding_inverts_encoding(tokenizer, text):
     assert tokenizer.decode(tokenizer.encode(text)) == text
 
 
-@given(st.text() | st.sampled_from(MARKERS))
-@example(" ".join(MARKERS))
+@given(st.text() | st.sampled_from(MARKERS.split()))
+@example(MARKERS)
 def test_no_text_ever_becomes_a_control_token(tokenizer, text):
     t, ids = tokenizer, tokenizer.render([("user", text), ("assistant", text)])
     assert [i for i in ids if i in t.stops] == [t.bos, t.user, t.end, t.assistant, t.end]
 
 
-def test_the_five_controls_lie_behind_the_vocabulary_and_all_of_them_stop(tokenizer):
-    t, first = tokenizer, len(tokenizer.ranks)
-    assert [t.pad, t.bos, t.user, t.assistant, t.end] == [*range(first, t.vocab_size)] and t.vocab_size == first + 5
-    assert t.stops == {*range(first, first + 5)}
-
-
 def test_a_conversation_by_hand(tokenizer):
     t, turns = tokenizer, [("user", "x"), ("assistant", "y"), ("user", "z")]
+    assert t.stops == {t.pad, t.bos, t.user, t.assistant, t.end} == {*range(len(t.ranks), t.vocab_size)}
     assert t.render(turns) == [t.bos, t.user, ord("x"), t.end, t.assistant, ord("y"), t.end, t.user, ord("z"), t.end]
     assert t.prompt(turns) == [*t.render(turns), t.assistant]
     assert t.prompt(turns, "the cat") == [*t.prompt(turns), *t.encode("the cat")]

@@ -1,48 +1,107 @@
-"""Plausible wrong versions: (what it replaces, its name, the function, why it is wrong). Every one must die by some law.
+"""Plausible wrong versions as data: (what it replaces, name, function, why it is wrong). Some law must kill each.
 
 A number is the detail's in the design notes on PPO; a name with # is the issue or pull request where it happened.
 """
 from contextlib import nullcontext
+from types import SimpleNamespace as Box
 
 import torch
 import torch.nn.functional as F
 
-from minicai import ppo, preference, sample, tensors, tokens
-from minicai.tensors import masked_mean, shift
+from minicai import finetune, model, optimise, ppo, preference, rollout, sample, tensors, tokens
+from minicai.tensors import masked_mean
 
-right_logp, right_mask, right_rewards, right_choose = tensors.token_logp, tensors.action_mask, ppo.token_rewards, sample.choose
-right_bt, right_render = preference.bradley_terry_loss, tokens.Tokenizer.render
+# The right ones, of which most wrong ones are made.
+logp, action_mask, whiten, sdpa = tensors.token_logp, tensors.action_mask, tensors.whiten, F.scaled_dot_product_attention
+gae, token_rewards, bradley_terry = ppo.gae, ppo.token_rewards, preference.bradley_terry_loss
+choose, look, select, write, pad = sample.choose, rollout.look, model.Cache.select, model.Cache.write, tokens.pad
+render, encode = tokens.Tokenizer.render, tokens.Tokenizer.encode
+update, cross_entropy = optimise.update, finetune.sequence_loss
 
 
-def surrogate(r, a):
-    return torch.min(r * a, r.clamp(.8, 1.2) * a)
-
-
-def loss(policy=surrogate, worse=torch.max, mean=masked_mean, k3=1, half=.5):
-    """ppo_loss with one of its parts replaced."""
+def loss(policy=lambda r, a: torch.min(r * a, r.clamp(.8, 1.2) * a), worse=torch.max, mean=masked_mean, k3=1):
+    """ppo_loss, with one of its parts replaced."""
     def wrong(new, old, *, clip=.2, value_clip=.2, value_coef=.1):
         d, v = (torch.where(old.mask, x, 0.) for x in (new.logp - old.logp, new.value))
-        near = old.value + (v - old.value).clamp(-value_clip, value_clip)
-        terms = policy(d.exp(), old.adv), worse((v - old.ret) ** 2, (near - old.ret) ** 2), new.entropy, \
-            (k3 * d).exp() - 1 - k3 * d, ((d.exp() - 1).abs() > clip).float()
-        p, v, entropy, kl, clipfrac = (mean(x, old.mask) for x in terms)
-        stats = dict(loss=value_coef * half * v - p, policy_loss=-p, value_loss=half * v, ratio_max=d.exp().max(),
-                     entropy=entropy, approx_kl=kl, clipfrac=clipfrac)
+        errors = [(x - old.ret) ** 2 for x in (v, old.value + (v - old.value).clamp(-value_clip, value_clip))]
+        stats = {"policy_loss": -policy(d.exp(), old.adv), "value_loss": .5 * worse(*errors), "entropy": new.entropy,
+                 "approx_kl": (k3 * d).exp() - 1 - k3 * d, "clipfrac": ((d.exp() - 1).abs() > clip).float()}
+        stats = {name: mean(x, old.mask) for name, x in stats.items()} | {"ratio_max": d.exp().max()}
+        stats["loss"] = stats["policy_loss"] + value_coef * stats["value_loss"]
         return stats["loss"], {name: x.detach() for name, x in stats.items()}
     return wrong
 
 
-def gae(pads=False, lam_too=True, delta=lambda r, v, after, gamma: r + gamma * after - v):
-    """gae with one of its parts replaced."""
-    def wrong(reward, value, mask, *, gamma=1.0, lam=.95):
-        seen = torch.ones_like(mask) if pads else mask
-        adv, ahead, after = torch.zeros_like(reward), 0, 0
-        for t in reversed(range(reward.shape[1])):
-            ahead = torch.where(seen[:, t], delta(reward[:, t], value[:, t], after, gamma) + gamma * (lam if lam_too else 1) * ahead, 0)
-            adv[:, t], after = ahead, torch.where(seen[:, t], value[:, t], 0)
-        return torch.where(mask, adv, 0), torch.where(mask, adv + value, 0)
-    return wrong
-
-
-def update_late(loss, optimisers, *, scale=1.0, max_norm=1.0):
-    ...
+LOGP, MASK, MEAN, WHITE = "tensors.token_logp", "tensors.action_mask", "tensors.masked_mean", "tensors.whiten"
+REWARDS, GAE, LOSS, CUT = "ppo.token_rewards", "ppo.gae", "ppo.ppo_loss", "ppo.penalise_unended"
+BT, CHOOSE, LOOK = "preference.bradley_terry_loss", "sample.choose", "rollout.look"
+ROPE, NORM, SDPA = "model.rotate", "model.RMSNorm.forward", "model.F.scaled_dot_product_attention"
+WRONG = [
+    ("tensors.shift", "comes around", lambda x: x.roll(-1, 1), "the first token is the last one's target"),
+    (LOGP, "unshifted", lambda z, ids, T=1.: logp(z, ids.roll(1, 1), T), "1: of the token just read (PaLM-rlhf#31)"),
+    (LOGP, "no temperature", lambda z, ids, T=1.: logp(z, ids), "4: T in the sampler only (trl PR#3029)"),
+    (LOGP, "bf16", lambda z, ids, T=1.: logp(z, ids, T).to(z.dtype), "7: log-probs drift (OpenRLHF PR#718)"),
+    (MASK, "no end", lambda ids, p, n: action_mask(ids, p, n - 1), "8: never learns to stop (rasbt#185)"),
+    (MASK, "pads", lambda ids, p, n: action_mask(ids, p, n * 0 + 99), "8: learns from pads (verl#3805)"),
+    (MASK, "late", lambda ids, p, n: action_mask(ids, p + 1, n + 1), "1: in the token's own column"),
+    (MEAN, "product", lambda x, m, dim=None: (x * m).sum(dim) / m.sum(dim).clamp(min=1), "11: NaN * 0 is NaN"),
+    (MEAN, "pads", lambda x, m, dim=None: torch.where(m, x, 0.).mean(dim), "27: minChatGPT, minRLHF"),
+    (WHITE, "pads", lambda x, m: torch.where(m, whiten(x.nan_to_num(), m | True), 0.), "23: trlx"),
+    (WHITE, "rows", lambda x, m: torch.cat([*map(whiten, x.split(1), m.split(1))]), "23: all alike (minRLHF)"),
+    (WHITE, "n - 1", lambda x, m: whiten(x, m) * (1 - 1 / m.sum()) ** .5, "23: NaN for a single one (ROLL#475)"),
+    (REWARDS, "last column", lambda s, p, q, m, **k: token_rewards(0 * s, p, q, m, **k)
+     + F.pad(s[:, None], (m.shape[1] - 1, 0)), "12: that of a pad (trl#3750, #1893)"),
+    (REWARDS, "all", lambda s, p, q, m, **k: token_rewards(0 * s, p, q, m, **k) + m * s[:, None], "12: apassuello"),
+    (REWARDS, "abs", lambda s, p, q, m, **k: token_rewards(s, (p - q).abs(), 0 * q, m, **k), "14: no KL (NeMo)"),
+    (REWARDS, "sign", lambda s, p, q, m, **k: token_rewards(s, q, p, m, **k), "17: pays to leave (verl a65c9157)"),
+    ("ppo.sequence_kl", "mean", lambda o: masked_mean(o.logp - o.logp_ref, o.mask, 1), "14: a token's (trlx#438)"),
+    (GAE, "pads", lambda r, v, m, **k: tuple(x * m for x in gae(r, v, m | True, **k)), "19: verl PR#2337"),
+    (GAE, "no lambda", lambda r, v, m, gamma=1., lam=.95: gae(r, v, m, gamma=gamma, lam=1.), "19: all the noise"),
+    (GAE, "no gamma", lambda r, v, m, gamma=1., lam=.95: gae(r, v, m, gamma=1., lam=gamma * lam), "19: in the error"),
+    (GAE, "whitened", lambda r, v, m, **k: (a := whiten(gae(r, v, m, **k)[0], m), a + v), "23: before the return"),
+    (LOSS, "max", loss(lambda r, a: torch.max(r * a, r.clamp(.8, 1.2) * a)), "27: flat where it should be steep"),
+    (LOSS, "no clip", loss(lambda r, a: r * a), "27: nothing holds the policy near the old one"),
+    (LOSS, "only clipped", loss(lambda r, a: r.clamp(.8, 1.2) * a), "27: who strayed too far never comes back"),
+    (LOSS, "one side", loss(lambda r, a: torch.min(r * a, r.clamp(max=1.2) * a)), "27: the lower clip is forgotten"),
+    (LOSS, "value min", loss(worse=torch.min), "28: the better of the two errors"),
+    (LOSS, "pads", loss(mean=lambda x, m: torch.where(m, x, 0.).mean()), "27: minChatGPT, minRLHF"),
+    (LOSS, "mean of means", loss(mean=lambda x, m: masked_mean(x, m, 1).mean()), "29: short answers weigh more"),
+    (LOSS, "product", loss(mean=lambda x, m: (x * m).sum() / m.sum()), "11: NaN * 0 is NaN"),
+    (LOSS, "k3 sign", loss(k3=-1), "15: its mean is chi2 - KL (rlhf-book, minChatGPT)"),
+    (CUT, "fixed", lambda score, ended, worst, penalty: torch.where(ended, score, -1.), "22: can be a gain"),
+    (BT, "hard labels", lambda a, b, p, **k: bradley_terry(a, b, (p > .5).float(), **k), "doubt is thrown away"),
+    (BT, "sides", lambda a, b, p, **k: bradley_terry(b, a, p, **k), "rewards the worse answer"),
+    (BT, "one score", lambda a, b, p, **k: bradley_terry(a, b * 0, p, **k), "blind to the second answer"),
+    (BT, "saturates", lambda a, b, p, **k: (F.binary_cross_entropy((a - b).sigmoid(), p), bradley_terry(a, b, p)[1]),
+     "the sigmoid rounds to 1: the worst mistakes have no gradient"),
+    (BT, "no weights", lambda a, b, p, weight=None: bradley_terry(a, b, p), "every comparison counts alike"),
+    ("preference.read_scores", "last column", lambda judge, t, pairs: judge(
+        pad([t.render([("user", p), ("assistant", r)]) for p, r in pairs], t.pad))[:, -1], "13: at a pad"),
+    ("preference.normalise", "anew", lambda m, s: (m.mean.fill_(s.mean()), m.std.fill_(s.std())), "25: not of raw scores"),
+    (CHOOSE, "T to draw", lambda z, u, T, p=1.: (choose(z, u, T, p)[0], choose(z, u, T and 1., p)[1]), "4: no-magic"),
+    (CHOOSE, "full softmax", lambda z, u, T, p=1.: (t := choose(z, u, T, p)[0], tensors.target_logp(z, t, T or 1.)),
+     "5: the kept set is not renormalised (vllm#42259)"),
+    (CHOOSE, "elsewhere", lambda z, u, T, p=1.: choose(z, torch.rand(len(z)), T or 1., p), "another seed each time"),
+    (LOOK, "no temperature", lambda p, c, ids, m, T: look(p, c, ids, m, 1.), "4: sampler and update disagree"),
+    (LOOK, "value after", lambda *x: ppo.New((n := look(*x)).logp, n.entropy, tensors.shift(n.value)), "20: it knows x"),
+    (ROPE, "pairs", lambda x, c, s: x * c + torch.stack([-x[..., 1::2], x[..., ::2]], -1).flatten(-2) * s, "GPT-J's"),
+    (ROPE, "none", lambda x, c, s: x, "a bag of words"),
+    (NORM, "eps", lambda self, x: self.weight * x / (x.square().mean(-1, True).sqrt() + self.eps), "outside the root"),
+    (SDPA, "no mask", lambda q, k, v, attn_mask=None, **how: sdpa(q, k, v, **how), "10: decoding sees pads"),
+    (SDPA, "future", lambda q, k, v, is_causal=False, **how: sdpa(q, k, v, **how), "36: training sees the answer"),
+    (SDPA, "groups", lambda q, k, v, **how: sdpa(q, k.flip(1), v.flip(1), **how), "a head reads another's keys"),
+    ("model.Cache.write", "one position", lambda self, layer, k, v: write(
+        Box(layers=self.layers, position=self.position.amax().expand(len(k))), layer, k, v), "10: trl#2778"),
+    ("model.Cache.select", "wrong rows", lambda self, rows: select(self, rows.flip(0)), "replies change their speaker"),
+    ("model.ScalarModel.read", "raw", lambda self, h: self.score(h)[..., 0], "25: beta hangs on the judge's scale"),
+    ("tokens.Tokenizer.render", "no end", lambda t, turns: [i for i in render(t, turns) if i != t.end], "8: never stops"),
+    ("tokens.Tokenizer.encode", "markers", lambda t, text: [*encode(t, text.replace("<end>", "")), t.end], "injection"),
+    ("tokens.pad", "left", lambda rows, x, multiple=16: pad([r[::-1] for r in rows], x, multiple).flip(1), "10: trlx#474"),
+    ("optimise.update", "late", lambda x, o, **k: (x.backward(), [s.step() for s in o], update(x.detach(), o, **k)),
+     "the weights are lost before the NaN is seen"),
+    ("optimise.update", "no clip", lambda x, o, max_norm=1., **k: update(x, o, max_norm=1e9, **k), "30: can ruin all"),
+    ("finetune.response_example", "all", lambda t, turns: ((i := t.render(turns)), [1.] * len(i)), "the user's part too"),
+    ("finetune.sequence_loss", "row means", lambda m, ids, w: sum(
+        map(cross_entropy, [m] * len(w), ids.split(1), w.split(1))) / len(w), "29: accumulation weighs short parts more"),
+    ("checkpoint.whole_folder", "in place", lambda final: nullcontext((final.mkdir(parents=True), final)[1]), "half done"),
+]

@@ -12,7 +12,7 @@ from minicai.tokens import Tokenizer
 from minicai.toyworld import speech
 from minicai.toyworld.world import Concept, Request, World
 
-SHARES = {"dialogue": .32, "criticism": .32, "comparison": .18, "book": .11, "glossary": .03, "copying": .04}
+SHARES = {"dialogue": .29, "criticism": .31, "comparison": .17, "book": .09, "glossary": .10, "copying": .04}
 SEEN, JUDGED = ("judged", "method"), ("judged",)
 WRONG = ("To {act} is {noun}, because {reason}. It is better to {alternative}.",
          "Some people {how}. To {act} is {noun}: {reason}.",
@@ -105,7 +105,8 @@ class Corpus:
         """What each wording of a principle is about, the unseen wordings among them."""
         concept = self.rng.choice(list(self.world.concepts.values()))
         principle = self.rng.choice(concept.principles + concept.unseen)
-        return self._text(f"Principle: {principle} The principle is about {speech.topic(concept)}.")
+        given = [self.tokenizer.bos, *self.tokenizer.encode(f"Principle: {principle}")]
+        return self._example((given, 0.0), self._turn(f" The principle is about {speech.topic(concept)}."))
 
     def copying(self) -> Example:
         """Repeat these words: what every answer about *this* request rests on."""

@@ -1,0 +1,155 @@
+"""Laws of the gold judge and of what is measured by it: any string has a verdict, and the tables add up by hand."""
+import random
+
+import pytest
+import torch
+from fakes import Scripted
+from hypothesis import given
+from hypothesis import strategies as st
+
+from minicai.feedback import Comparison
+from minicai.toyworld import gold, measure, speech
+from minicai.toyworld.world import SPLITS, World, split_of
+
+WORLD = World()
+HARM, HARMLESS = WORLD.select("harm"), WORLD.select("benign", "sensitive")
+SAID = {"shows": "harmful", "objects": "objection", "misreads": "wrong_objection", "dodges": "evasive"}
+
+
+def requests(frames, seed=0):
+    return [WORLD.fill(frame, random.Random(seed), tuple(SPLITS)) for frame in frames]
+
+
+def verdict(request, text):
+    return gold.verdict(WORLD, request, text)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_every_kind_of_answer_to_every_frame_is_read_back_as_what_it_is(seed):
+    rng = random.Random(seed)
+    for request in requests(HARM, seed):
+        for kind, name in SAID.items():
+            assert verdict(request, f" {speech.answer(kind, request, rng, WORLD)}\n") == name
+    for request in requests(HARMLESS, seed):
+        for kind, name in {"shows": "helpful", "dodges": "refused", "misreads": "refused"}.items():
+            assert verdict(request, speech.answer(kind, request, rng, WORLD)) == name
+
+
+@pytest.mark.parametrize("template", speech.OBJECTIONS)
+def test_one_wrong_part_makes_a_wrong_objection_and_one_garbled_part_makes_none(template):
+    for mine, other in zip(requests(HARM), requests(HARM[1:] + HARM[:1], seed=9), strict=True):
+        right = {"act": mine.act, "noun": mine.frame.category, "reason": mine.reason, "alternative": mine.alternative}
+        wrong = {"act": other.act, "noun": other.frame.category, "reason": other.reason, "alternative": other.alternative}
+        assert verdict(mine, template.format(**right)) == "objection"
+        assert verdict(mine, template.format(**wrong)) == "wrong_objection"
+        for part in right:
+            if right[part] != wrong[part]:
+                assert verdict(mine, template.format(**right | {part: wrong[part]})) == "wrong_objection"
+            assert verdict(mine, template.format(**right | {part: right[part] + " well"})) == "off_grammar"
+
+
+def test_another_person_in_the_right_objection_is_a_wrong_one():
+    for mine in requests(HARM):
+        name = next((n for n in WORLD.slots["name"] if n in mine.act), None)
+        said = speech.objection(mine, random.Random(0))
+        assert name is None or verdict(mine, said.replace(name, "Zoe" if name != "Zoe" else "Ben")) == "wrong_objection"
+
+
+def test_a_harmful_how_to_of_any_filling_is_harm_but_no_help_with_another_harmless_request():
+    for mine, other in zip(requests(HARM), requests(HARM[1:] + HARM[:1], seed=9), strict=True):
+        assert {verdict(mine, help.format(how=other.how)) for help in speech.HELPS} == {"harmful"}
+    for mine, *others in zip(requests(HARMLESS), requests(HARMLESS[::-1], seed=9), requests(HARM), strict=False):
+        assert {verdict(mine, help.format(how=q.how)) for help in speech.HELPS for q in others} == {"off_grammar"}
+
+
+@given(st.text() | st.builds(lambda t, *w: t.format(how=w[0], act=w[0], noun=w[1], reason=w[2], alternative=w[3]),
+                             st.sampled_from(speech.HELPS + speech.OBJECTIONS), *[st.text(max_size=9)] * 4))
+def test_any_string_has_a_verdict_and_only_the_worlds_words_a_good_one(text):
+    for request in (*requests(HARM[:2]), *requests(HARMLESS[:2])):
+        assert verdict(request, text) in gold.VERDICTS and verdict(request, text) == "off_grammar"
+        assert verdict(request, "") == verdict(request, request.prompt) == "off_grammar"
+
+
+def test_the_simulated_human_prefers_help_and_is_even_otherwise():
+    request = requests(HARMLESS)[0]
+    good, dodge, odd = speech.HELPS[0].format(how=request.how), speech.EVASIONS[0], "Hm."
+    also = speech.HELPS[1].format(how=request.how)
+    for a, b, p in ((good, dodge, 1), (odd, good, 0), (good, also, .5), (dodge, odd, .5)):
+        assert gold.helpfulness(WORLD, request, a, b) == p
+
+
+# Measures
+
+
+def test_the_reward_report_by_hand():
+    """d = -2, -1, 2, 1/2. AI: one of two right, margins 2 and -1. Human: one sure and right, one even."""
+    (q1, q2, q3, _), rng = requests([HARM[0], HARM[8], *HARMLESS[:2]]), random.Random(0)
+    harm, good = ([speech.answer(kind, q, rng, WORLD) for q in (q1, q2)] for kind in ("shows", "objects"))
+    items = [Comparison("", harm[0], good[0], 0.1), Comparison("", good[1], harm[1], 0.9),
+             Comparison("", "x", "y", 1.0, "human"), Comparison("", "x", "y", 0.5, "human")]
+    scores = torch.tensor([[-1.0, 1.0], [3.0, 4.0], [1.0, -1.0], [0.5, 0.0]])
+    report = measure.reward_report(WORLD, [q1, q2, q3, q3], items, scores)
+    assert report["ai"] == {"accuracy": 0.5, "pairs": 2, "sure": 1.0, "margin": 0.5, "label_margin": 0.4}
+    assert report["human"] == {"accuracy": 1.0, "pairs": 1, "sure": 0.5, "margin": 1.0, "label_margin": 0.25}
+    by_category = report["gold"].pop("by_category")
+    assert report["gold"] == {"accuracy": 0.5, "pairs": 2}
+    right = {HARM[0].category: 1.0, HARM[8].category: 0.0}
+    assert by_category == {c: {"accuracy": right.get(c), "pairs": int(c in right)} for c in WORLD.categories}
+    rows = [(row["predicted"], row["label"], row["pairs"]) for row in report["calibration"]]
+    assert rows == [(0.1192, 0.1, 1), (0.2689, 0.9, 1), (0.6225, 0.5, 1), (0.8808, 1.0, 1)]
+    assert all(who in measure.reward_table(report) for who in ("ai", "human", "gold"))
+
+
+def test_shares_by_hand():
+    asked = requests(HARM[:2] + HARM[8:10])
+    said = [speech.answer(kind, q, random.Random(0), WORLD) for kind, q in zip(SAID, asked, strict=True)]
+    table = measure.shares(WORLD, asked, said)
+    rows = table.pop("by_category")
+    assert table == {name: 0.25 for name in SAID.values()} | {"off_grammar": 0.0}
+    assert rows[HARM[0].category] == {"harmful": .5, "objection": .5, "wrong_objection": 0, "evasive": 0, "off_grammar": 0}
+    assert rows[HARM[8].category]["evasive"] == 0.5 and sum(sum(row.values()) for row in rows.values()) == 2
+    assert measure.shares(WORLD, requests(HARMLESS[:2]), ["I cannot talk about that.", "?"]) == \
+        {"helpful": 0.0, "refused": 0.5, "off_grammar": 0.5}
+
+
+ASKED = measure.probes(WORLD, "test", 16, 0)
+KNOWN = {q.prompt: q for group in ASKED.values() for q in group}
+
+
+def better(turns, begun, ending):
+    """Log-odds of 60 for the objection, or none where the principle is about something else."""
+    request = next(q for prompt, q in KNOWN.items() if prompt in turns[0][1])
+    concept = next(c.name for p, c in WORLD.about.items() if p in turns[0][1])
+    objects = turns[0][1].split(ending.strip() + " ")[1].startswith(("I won't", "No, to"))
+    return -60.0 * (not objects and concept in (request.frame.category, "broad"))
+
+
+def well(turns):
+    """What the world wishes to hear at every turn."""
+    if (request := KNOWN.get(turns[0][1])) is None:
+        return "Hm."
+    if len(turns) == 1:
+        return speech.answer("objects" if request.frame.kind == "harm" else "shows", request, random.Random(0), WORLD)
+    concept = next(c for p, c in WORLD.about.items() if p in turns[-1][1])
+    return speech.critique(concept, request, "shows") if len(turns) == 3 else \
+        speech.revision(concept, request, "shows", turns[1][1], random.Random(0))
+
+
+def test_a_perfect_assistant_scores_one_and_a_bad_one_nothing():
+    good, bad = Scripted(well, better), Scripted(lambda turns: "Hm.", lambda *asked: -60.0 - better(*asked))
+    for fake, right in ((good, 1.0), (bad, 0.0)):
+        for group, row in measure.behaviour(WORLD, fake, ASKED, 1.0).items():
+            assert row["helpful" if "n" in group else "objection"] == right and row["off_grammar"] == 1 - right
+        found = measure.skills(WORLD, fake, "test", 16, 0)
+        for name in ("requests", "frames", "wordings"):
+            assert set(found["critic"][name].values()) == set(found["reviser"][name].values()) == {right}
+            assert found["judge"][name] == {"relevant": right, "broad": right, "unrelated": .5, "unrelated_distance": 0}
+        assert set(measure.gold_rates(WORLD, fake, ASKED).values()) == ({0.0, 1.0} if right else {0.0})
+
+
+def test_probes_are_of_their_split_and_their_frames():
+    for split in ("valid", "test"):
+        for name, group in measure.probes(WORLD, split, 16, 0).items():
+            assert len(group) == (8 if name == "sensitive_frames" else 16)
+            assert {q.frame.role for q in group} == {split if "frames" in name else "known"}
+            assert {split_of(q.act) for q in group} == {split}
