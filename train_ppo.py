@@ -48,7 +48,7 @@ class Config:
     lam: float = flag(0.95, "lambda of the advantage estimate", least=0)
     epochs: int = flag(2, "passes over each rollout", least=1)
     minibatch: int = flag(64, "responses an update", least=1)
-    no_end_penalty: float = flag(1.0, "a response without an end scores this much below the worst seen at the start", least=0)
+    no_end_penalty: float = flag(1.0, "a response without an end scores this much below the worst at first", least=0)
     probes: int = flag(48, "validation requests of each sort, measured each iteration", least=8)
 
 
@@ -70,12 +70,12 @@ def main(cfg: Config, loss_fn: Callable = ppo.ppo_loss, advantage_fn: Callable =
         rng, generator = seeded(cfg.seed, "ppo", device)
         optimiser = adamw([{"params": list(policy.parameters())},
                            {"params": list(critic.score.parameters()), "lr": cfg.value_lr}], cfg.lr, eps=1e-5)
-        follow = measure.probes(world, "valid", cfg.probes, cfg.seed)
+        follow, assistant = measure.probes(world, "valid", cfg.probes, cfg.seed), Assistant(policy, tokenizer, generator)
         for iteration in trange(cfg.iterations, desc="ppo", leave=False, disable=None):
             # 1. Rollout: responses, and what policy, reference and critic say of each token.
             prompts = draw_prompts(world, cfg, rng)
-            out = rollout(policy, reference, critic, tokenizer, prompts, max_new=cfg.max_new, temperature=cfg.temperature,
-                          samples=cfg.samples_per_prompt, generator=generator)
+            out = rollout(policy, reference, critic, tokenizer, prompts, samples=cfg.samples_per_prompt,
+                          max_new=cfg.max_new, temperature=cfg.temperature, generator=generator)
 
             # 2. Reward: one number for a whole response; not to end is never better than to end.
             score = reward_fn(out.prompts, out.texts).to(device)
@@ -89,12 +89,14 @@ def main(cfg: Config, loss_fn: Callable = ppo.ppo_loss, advantage_fn: Callable =
             # 4. Loss: a few passes over shuffled minibatches.
             learned = learn(policy, critic, optimiser, old, loss_fn, cfg, 1 - iteration / cfg.iterations, rng)
 
-            gold = measure.gold_rates(world, Assistant(policy, tokenizer, generator, cfg.max_new), follow)
-            log.metrics(show=True, iteration=iteration, kl_coef=cfg.kl_coef, **ppo.summary(old), **out.stats, **learned, **gold)
+            gold = measure.gold_rates(world, assistant, follow)
+            log.metrics(show=True, iteration=iteration, kl_coef=cfg.kl_coef, **ppo.summary(old), **gold, **learned,
+                        **out.stats)
             append_jsonl(log.folder / "rollouts.jsonl", out.records(iteration, old))
-            cfg = replace(cfg, kl_coef=ppo.adapt_kl_coef(cfg.kl_coef, old, target=cfg.kl_target, horizon=cfg.iterations / 10))
+            coef = ppo.adapt_kl_coef(cfg.kl_coef, old, target=cfg.kl_target, horizon=cfg.iterations / 10)
+            cfg = replace(cfg, kl_coef=coef)
         save_model(log.folder, policy, tokenizer, asdict(cfg))
-        measure.report(log, world, "rl", Assistant(policy, tokenizer, generator), 2 * cfg.probes, cfg.seed)
+        measure.report(log, world, "rl", assistant, 2 * cfg.probes, cfg.seed)
 
 
 def reward_model(folder: Path, device: torch.device) -> Callable[[list[str], list[str]], Tensor]:
@@ -104,15 +106,15 @@ def reward_model(folder: Path, device: torch.device) -> Callable[[list[str], lis
 
 
 def draw_prompts(world: World, cfg: Config, rng: random.Random) -> list[str]:
-    """An iteration's prompts: red-team ones first, then harmless ones, of fillings that pretraining never shows judged."""
+    """An iteration's prompts: red-team ones first, then harmless ones; pretraining never shows them judged."""
     red = round(cfg.red_team * cfg.prompts)
     harm, kind = world.select("harm", role="known"), world.select("benign", "sensitive", role="known")
     return [world.fill(rng.choice(harm if i < red else kind), rng, ("method",)).prompt for i in range(cfg.prompts)]
 
 
-def learn(policy: LanguageModel, critic: ScalarModel, optimiser: torch.optim.Optimizer, old: ppo.Old, loss_fn: Callable,
-          cfg: Config, scale: float, rng: random.Random) -> dict[str, float]:
-    """`epochs` passes over the rollout in shuffled minibatches of whole responses; the stats are means over all of them."""
+def learn(policy: LanguageModel, critic: ScalarModel, optimiser: torch.optim.Optimizer, old: ppo.Old,
+          loss_fn: Callable, cfg: Config, scale: float, rng: random.Random) -> dict[str, float]:
+    """`epochs` passes over the rollout in shuffled minibatches of whole responses; the stats are means over them all."""
     seen = []
     for _ in range(cfg.epochs):
         for rows in batches(range(len(old.ids)), cfg.minibatch, rng):

@@ -2,12 +2,11 @@
 
     python train_rm.py --run runs/default        # about a minute and a half on two cores
 
-two SL samples a prompt -> AI feedback on harmlessness, simulated human labels on helpfulness -> comparisons.jsonl ->
-Bradley-Terry with soft targets, started from SL (Bai et al. 2022, section 4.1) -> scores normalised on reference samples.
+two SL answers a prompt -> AI feedback on harmlessness, simulated human labels on helpfulness -> comparisons.jsonl
+-> Bradley-Terry with soft targets, started from SL (Bai et al. 2022, section 4.1) -> scores normalised.
 """
-import json
 import random
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -16,7 +15,7 @@ import torch
 from minicai import constitution
 from minicai.assistant import Assistant
 from minicai.checkpoint import load_model, save_model
-from minicai.feedback import Comparison, compare
+from minicai.feedback import Comparison, compare, most_different
 from minicai.finetune import batches
 from minicai.model import ScalarModel
 from minicai.optimise import adamw, update
@@ -34,8 +33,9 @@ class Config:
     device: str = flag("auto", "where to compute", choices=("auto", "cpu", "cuda"))
     overwrite: bool = flag(False, "replace this run's rm/")
     constitution: str = flag("constitution.txt", "text file, a principle a line")
-    red_team_pairs: int = flag(1000, "harmful requests, two SL answers each, judged by the base", least=2)
-    helpful_pairs: int = flag(800, "harmless requests, two SL answers each, judged by simulated humans", least=2)
+    red_team_pairs: int = flag(800, "harmful requests, two SL answers to each judged by the base", least=2)
+    helpful_pairs: int = flag(500, "harmless requests, two SL answers to each judged by simulated humans", least=2)
+    samples: int = flag(4, "SL answers to each request, of which the two that differ most are compared", least=2)
     principles_per_pair: int = flag(1, "principles sampled for a pair, whose labels are averaged", least=1)
     reasoning: bool = flag(True, "let the judge think before it chooses (--no-reasoning: a letter at once)")
     clamp: float = flag(0.5, "keep reasoned labels within 0.5 +- this (the paper: 0.1)", least=0)
@@ -54,14 +54,14 @@ def main(cfg: Config) -> None:
     with stage(run, "rm", cfg.overwrite) as log:
         rng, generator = seeded(cfg.seed, "rm", device)
 
-        # 1. The SL model answers every prompt twice.
+        # 1. The SL model answers every prompt; of its answers the two that differ most make a pair.
         with log.timed("pairs"):
             harm = world.requests(world.select("harm", role="known"), "method", cfg.red_team_pairs, rng)
             kind = world.requests(world.select("benign", "sensitive", role="known"), "method", cfg.helpful_pairs, rng)
             asked = [[("user", q.prompt)] for q in harm + kind]
-            assistant = Assistant(writer, tokenizer, generator)
-            items = [Comparison(q.prompt, a, b) for q, a, b in
-                     zip(harm + kind, assistant.reply(asked), assistant.reply(asked), strict=True)]
+            answers = [Assistant(writer, tokenizer, generator).reply(asked) for _ in range(cfg.samples)]
+            items = [Comparison(q.prompt, *most_different(list(some)))
+                     for q, *some in zip(harm + kind, *answers, strict=True)]
 
         # 2. The frozen base judges harmlessness by the constitution; simulated humans judge helpfulness.
         with log.timed("labels"):
@@ -72,36 +72,39 @@ def main(cfg: Config) -> None:
         append_jsonl(log.folder / "comparisons.jsonl", items)
 
         # 3. Bradley-Terry on both sources mixed; some prompts of each are held out.
-        held = rng.sample(range(len(harm)), round(cfg.held_out * len(harm)))
-        held += rng.sample(range(len(harm), len(items)), round(cfg.held_out * len(kind)))
+        held = rng.sample(range(len(harm)), max(1, round(cfg.held_out * len(harm))))
+        held += rng.sample(range(len(harm), len(items)), max(1, round(cfg.held_out * len(kind))))
         train = [item for i, item in enumerate(items) if i not in set(held)]
-        model = ScalarModel(writer.model)
+        model = ScalarModel(writer.model).to(device)
         torch.nn.init.normal_(model.score.weight, std=(model.config.hidden_size + 1) ** -0.5)
         with log.timed("reward model"):
-            total = cfg.epochs * -(-len(train) // cfg.batch)
-            log.follow("bradley-terry", fit(model, tokenizer, train, cfg, rng), total, every=10)
+            steps = cfg.epochs * -(-len(train) // cfg.batch)
+            log.follow("bradley-terry", fit(model, tokenizer, train, cfg, rng, steps), total=steps, every=20)
+        scores = text_scores(model, tokenizer, both_sides(items[i] for i in held)).view(-1, 2)
+        measure.report_reward(log, world, [(harm + kind)[i] for i in held], [items[i] for i in held], scores)
 
         # 4. Normalise on SL's own answers, so that a KL coefficient means the same whatever the scale of the scores.
-        kept = [items[i] for i in held]
-        raw = text_scores(model, tokenizer, [(i.prompt, text) for i in kept for text in (i.a, i.b)])
-        normalise(model, text_scores(model, tokenizer, [(item.prompt, item.a) for item in items]))
+        normalise(model, text_scores(model, tokenizer, both_sides(items)[::2]))
         save_model(log.folder, model, tokenizer, asdict(cfg))
-        report = measure.reward_report(world, [(harm + kind)[i] for i in held], kept, raw.view(-1, 2))
-        (log.folder / "report.json").write_text(json.dumps(report, indent=1) + "\n")
-        log.say("the reward model on held-out comparisons:\n" + measure.reward_table(report))
 
 
-def fit(model: ScalarModel, tokenizer: Tokenizer, items: list[Comparison], cfg: Config, rng: random.Random) -> Iterator[dict]:
-    """Train on the comparisons; yields the stats of each update."""
-    optimiser = adamw([{"params": list(model.parameters())}], cfg.lr)
-    total, step = cfg.epochs * -(-len(items) // cfg.batch), 0
+def both_sides(items: Iterable[Comparison]) -> list[tuple[str, str]]:
+    """Each comparison's (prompt, a), then its (prompt, b)."""
+    return [(item.prompt, text) for item in items for text in (item.a, item.b)]
+
+
+def fit(model: ScalarModel, tokenizer: Tokenizer, items: list[Comparison], cfg: Config, rng: random.Random,
+        steps: int) -> Iterator[dict]:
+    """Train on the comparisons, the learning rate falling to 0; yields the stats of each update."""
+    optimiser, step = adamw([{"params": list(model.parameters())}], cfg.lr), 0
     for epoch in range(cfg.epochs):
         for some in batches(items, cfg.batch, rng):
-            a, b = read_scores(model, tokenizer, [(i.prompt, text) for i in some for text in (i.a, i.b)]).view(-1, 2).T
-            weight = torch.tensor([cfg.ai_weight if i.source == "ai" else 1.0 for i in some], device=a.device)
-            loss, stats = bradley_terry_loss(a, b, torch.tensor([i.p_a for i in some], device=a.device), weight=weight)
+            a, b = read_scores(model, tokenizer, both_sides(some)).view(-1, 2).T
+            p_a = torch.tensor([item.p_a for item in some], device=a.device)
+            weight = torch.tensor([cfg.ai_weight if item.source == "ai" else 1.0 for item in some], device=a.device)
+            loss, stats = bradley_terry_loss(a, b, p_a, weight=weight)
+            update(loss, [optimiser], scale=1 - step / steps)
             step += 1
-            update(loss, [optimiser], scale=1 - (step - 1) / total)
             yield {"step": step, "epoch": epoch} | {name: value.item() for name, value in stats.items()}
 
 

@@ -2,7 +2,8 @@
 
     python train_sl.py --run runs/default        # about 5 minutes on two cores, of which 4 are pretraining
 
-red-team prompts -> responses -> K critique-revision steps -> transcripts.jsonl -> fine-tuning (Bai et al. 2022, section 3).
+red-team prompts -> responses -> K critique-revision steps -> transcripts.jsonl -> fine-tuning (Bai et al. 2022,
+section 3).
 A run that has no base yet gets one first: pretrained from nothing on the embedded world, a helpful-only assistant.
 """
 import shutil
@@ -64,16 +65,19 @@ def main(cfg: Config) -> None:
             for step in range(cfg.revisions):
                 revise(items, principles, assistant, rng=rng, critique=cfg.critique)
                 changed = sum(item.answer != item.response for item in items) / len(items)
-                log.metrics(show=True, phase="revision", step=step + 1, changed=changed, dropped=sum(r.dropped for r in items))
+                log.metrics(show=True, phase="revision", step=step + 1, changed=changed,
+                            dropped=sum(item.dropped for item in items))
         append_jsonl(log.folder / "transcripts.jsonl", items)
         log.say(f"the first transcript\n{items[0]}")
 
         # 3. It learns from the revisions and, to stay helpful, from its own answers to the harmless prompts.
-        pairs = [(item.prompt, text) for item in items for text in (item.revisions if cfg.sft_on == "all" else [item.answer])]
+        last = -cfg.revisions if cfg.sft_on == "all" else -1
+        pairs = [(item.prompt, text) for item in items for text in item.revisions[last:]]
         pairs += [(q.prompt, a) for q, a in zip(kind, answers[len(harm):], strict=True)]
         examples = [response_example(tokenizer, [("user", prompt), ("assistant", text)]) for prompt, text in pairs]
         with log.timed("fine-tuning"):
-            steps = finetune(model, examples, epochs=cfg.epochs, lr=cfg.lr, batch=cfg.batch, rng=rng, pad_id=tokenizer.pad)
+            steps = finetune(model, examples, epochs=cfg.epochs, lr=cfg.lr, batch=cfg.batch, rng=rng,
+                             pad_id=tokenizer.pad)
             log.follow("sft", steps, total=cfg.epochs * -(-len(examples) // cfg.batch), every=20)
         save_model(log.folder, model, tokenizer, asdict(cfg))
         shutil.copy(cfg.constitution, log.folder / "constitution.txt")
@@ -84,7 +88,7 @@ def bring_base(cfg: Config, world: World, device: torch.device) -> None:
     """See that the run has a base: a copy of --base, its own from before, or one pretrained from nothing."""
     run = Path(cfg.run)
     if cfg.base:
-        load_model(Path(cfg.base))                                    # refuse what is no model before anything is written
+        load_model(Path(cfg.base))                              # refuse what is no model before anything is written
         with whole_folder(run / "base") as folder:
             shutil.copytree(cfg.base, folder, dirs_exist_ok=True)
     elif not (run / "base").exists():

@@ -19,7 +19,8 @@ WEIGHTS, CONFIG, TOKENS = "weights.pt", "config.json", "tokenizer.bpe"
 def whole_folder(final: Path) -> Iterator[Path]:
     """A folder to write in; renamed to `final` at the end, removed if the work is cut short (an error, Ctrl-C)."""
     part, old = final.with_name(f".{final.name}.part"), final.with_name(f".{final.name}.old")
-    shutil.rmtree(part, ignore_errors=True)
+    shutil.rmtree(part, ignore_errors=True)                  # a crash may have left these behind
+    shutil.rmtree(old, ignore_errors=True)
     part.mkdir(parents=True)
     try:
         yield part
@@ -49,7 +50,8 @@ def load_model(folder: Path, kind: type = LanguageModel, device: str | torch.dev
         model = kind(config) if kind is LanguageModel else kind(Transformer(config))
         model.load_state_dict(torch.load(folder / WEIGHTS, map_location="cpu", weights_only=True), strict=True)
     except Exception as error:                               # whatever a broken file makes torch or json say
-        raise UserError(f"{folder}: is no {kind.__name__} of its config ({str(error).splitlines()[0]})") from None
+        cause = (str(error) or type(error).__name__).splitlines()[0]
+        raise UserError(f"{folder}: is no {kind.__name__} of its config's shape ({cause})") from None
     if tokenizer.vocab_size != config.vocab_size:
         raise UserError(f"{folder}: {TOKENS} has {tokenizer.vocab_size} tokens, the model {config.vocab_size}")
     return model.to(device).eval(), tokenizer

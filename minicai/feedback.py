@@ -5,6 +5,7 @@ orders of the answers (Lee et al. 2023, arXiv 2309.00267), so that a liking for 
 """
 import random
 from dataclasses import dataclass, field
+from itertools import combinations
 
 import torch
 from torch import Tensor
@@ -30,6 +31,14 @@ class Comparison:
     log_odds: list[list[float]] = field(default_factory=list)   # for each principle: A over B as asked, and swapped
     reasons: list[list[str]] = field(default_factory=list)      # the same, the judge's reasoning
     mass: float = 1.0                                           # mean P(A) + P(B): low where the judge does not answer
+
+
+def most_different(answers: list[str]) -> tuple[str, str]:
+    """The two answers that share the fewest of their words: a pair that says the same teaches nothing."""
+    def overlap(pair: tuple[str, str]) -> float:
+        a, b = (set(text.split()) for text in pair)
+        return len(a & b) / max(1, len(a | b))
+    return min(combinations(answers, 2), key=overlap)
 
 
 def question_turns(prompt: str, a: str, b: str, principle: str, reasoning: bool) -> list[Turn]:

@@ -87,7 +87,8 @@ class Attention(nn.Module):
         self.k_proj = nn.Linear(c.hidden_size, c.num_key_value_heads * c.head_dim, bias=c.attention_bias)
         self.v_proj = nn.Linear(c.hidden_size, c.num_key_value_heads * c.head_dim, bias=c.attention_bias)
         self.o_proj = nn.Linear(c.num_attention_heads * c.head_dim, c.hidden_size, bias=False)
-        self.q_norm, self.k_norm = (RMSNorm(c.head_dim, c.rms_norm_eps) if c.qk_norm else nn.Identity() for _ in "qk")
+        self.q_norm = RMSNorm(c.head_dim, c.rms_norm_eps) if c.qk_norm else nn.Identity()
+        self.k_norm = RMSNorm(c.head_dim, c.rms_norm_eps) if c.qk_norm else nn.Identity()
 
     def forward(self, x: Tensor, cos: Tensor, sin: Tensor, cache: Cache | None, seen: int | None) -> Tensor:
         B, T, _ = x.shape
@@ -117,7 +118,8 @@ class Attention(nn.Module):
 class MLP(nn.Module):
     def __init__(self, c: ModelConfig):
         super().__init__()
-        self.gate_proj, self.up_proj = (nn.Linear(c.hidden_size, c.intermediate_size, bias=False) for _ in range(2))
+        self.gate_proj = nn.Linear(c.hidden_size, c.intermediate_size, bias=False)
+        self.up_proj = nn.Linear(c.hidden_size, c.intermediate_size, bias=False)
         self.down_proj = nn.Linear(c.intermediate_size, c.hidden_size, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -128,7 +130,8 @@ class Block(nn.Module):
     def __init__(self, c: ModelConfig, layer: int):
         super().__init__()
         self.self_attn, self.mlp = Attention(c, layer), MLP(c)
-        self.input_layernorm, self.post_attention_layernorm = (RMSNorm(c.hidden_size, c.rms_norm_eps) for _ in range(2))
+        self.input_layernorm = RMSNorm(c.hidden_size, c.rms_norm_eps)
+        self.post_attention_layernorm = RMSNorm(c.hidden_size, c.rms_norm_eps)
 
     def forward(self, x: Tensor, cos: Tensor, sin: Tensor, cache: Cache | None, seen: int | None) -> Tensor:
         x = x + self.self_attn(self.input_layernorm(x), cos, sin, cache, seen)
@@ -186,14 +189,13 @@ class ScalarModel(nn.Module):
         self.register_buffer("mean", torch.zeros(()))   # of raw scores on reference samples, stored with the weights,
         self.register_buffer("std", torch.ones(()))     # so that a KL coefficient means the same for any reward model
 
-    def forward(self, ids: Tensor) -> Tensor:
-        return self.read(self.model(ids))                                                         # (B, T)
-
     def read(self, hidden: Tensor) -> Tensor:
         return (self.score(hidden)[..., 0].float() - self.mean) / self.std                        # (..., C) -> (...)
 
 
 def init_weights(module: nn.Module) -> None:
     """Normal weights of variance 1 / inputs; small embeddings, so that a tied head starts near uniform."""
-    if isinstance(module, (nn.Linear, nn.Embedding)):
-        nn.init.normal_(module.weight, std=0.02 if isinstance(module, nn.Embedding) else module.in_features ** -0.5)
+    if isinstance(module, nn.Embedding):
+        nn.init.normal_(module.weight, std=0.02)
+    elif isinstance(module, nn.Linear):
+        nn.init.normal_(module.weight, std=module.in_features ** -0.5)

@@ -1,6 +1,6 @@
-"""Fixtures for all tests. Every dimension has its own size, every norm its own weights, every head an opinion:
-equal sizes, norms of 1 and near-uniform logits are where faults hide.
-"""
+"""Fixtures. Each dimension has its own size, norms are not 1, logits not near uniform: that is where faults hide."""
+from dataclasses import replace
+
 import hypothesis
 import pytest
 import torch
@@ -10,8 +10,6 @@ from minicai.tokens import Tokenizer, train_bpe
 
 hypothesis.settings.register_profile("laws", database=None, deadline=None, derandomize=True, max_examples=50)
 hypothesis.settings.load_profile("laws")
-SIZES = dict(vocab_size=61, hidden_size=24, intermediate_size=40, num_hidden_layers=3, num_attention_heads=8,
-             num_key_value_heads=2, head_dim=6, dtype="float32")
 TEXT = "the cat sat on the mat. the mat sat under the cat! a banana, 42 bananas; two Ünïcødé bananas ...\n" * 3
 
 
@@ -29,14 +27,15 @@ def seeded():
 
 @pytest.fixture
 def config() -> ModelConfig:
-    return ModelConfig(**SIZES)
+    return ModelConfig(vocab_size=61, hidden_size=24, intermediate_size=40, num_hidden_layers=3, num_attention_heads=8,
+                       num_key_value_heads=2, head_dim=6, dtype="float32")
 
 
 @pytest.fixture
-def tiny():
+def tiny(config):
     """-> a factory of tiny models: `tiny(qk_norm=False)`."""
     def build(**changes) -> LanguageModel:
-        model = LanguageModel(ModelConfig(**SIZES | changes)).eval()
+        model = LanguageModel(replace(config, **changes)).eval()
         for parameter in model.parameters():
             if parameter.ndim == 1:
                 torch.nn.init.normal_(parameter, 1.0, 0.5)

@@ -1,5 +1,4 @@
 """Laws of the user's mistakes: exit code 2, one line that says what is wrong, no traceback, nothing written."""
-import os
 import re
 import shutil
 import subprocess
@@ -7,117 +6,117 @@ import sys
 from pathlib import Path
 
 import pytest
+from fakes import patch, tiny_assistant
 
 import train_ppo
 import train_rm
 import train_sl
-from fakes import patch
 from minicai import tools
 from minicai.checkpoint import save_model
+from minicai.model import ScalarModel
 from minicai.run import script
-from fakes import tiny_assistant
 
 ROOT = Path(__file__).parents[1]
 SCRIPTS = {"sl": train_sl, "rm": train_rm, "ppo": train_ppo}
-RULE = f"--constitution={ROOT / 'constitution.txt'}"
-# command (a stage with flags, or a tool with arguments), what stands in the run, what the error must name.
-TABLE = [
-    (["sl", "--constitution=empty.txt"], "", "empty.txt"),
-    (["sl", "--constitution=nowhere.txt"], "", "nowhere.txt"),
-    (["sl", "--constitution=."], "", "."),
-    (["sl", RULE, "--base=nowhere"], "", "nowhere"),
-    (["sl", RULE, "--base=corrupt"], "", "corrupt"),
-    (["sl", RULE, "--base=misfit"], "", "misfit"),
-    (["sl", RULE, "--base=model"], "base sl", "--overwrite"),
-    (["sl", RULE], "base sl", "--overwrite"),
-    (["sl", RULE, "--run=empty.txt"], "", "empty.txt"),
-    (["sl", "--device=tpu"], "", "--device"),
-    (["sl", "--sft-on=first"], "", "--sft-on"),
-    (["sl", "--epochs=0"], "", "--epochs must be at least 1"),
-    (["sl", "--lr=-1"], "", "--lr must be at least 0"),
-    (["sl", "--lr=nan"], "", "--lr must be at least 0"),
-    (["sl", "--layers=two"], "", "--layers"),
-    (["sl", "--unknown=1"], "", "--unknown"),
-    (["sl", "--rev=2"], "", "--rev"),
-    (["sl", "stray"], "", "stray"),
-    (["rm", RULE], "", "base"),
-    (["rm", RULE], "base", "sl"),
-    (["rm", RULE], "base sl rm", "--overwrite"),
-    (["rm", RULE, "--red-team-pairs=2", "--helpful-pairs=2"], "base sl", "held"),
-    (["rm", RULE, "--held-out=1.5"], "base sl", "held"),
-    (["ppo"], "base sl", "rm"),
-    (["ppo"], "base sl rm ppo", "rm"),
-    (["ppo", "--top-p=0.9"], "", "--top-p"),
-    (["ppo", "--temperature=0"], "", "--temperature"),
-    (["nosuch"], "", "nosuch"),
-    (["evaluate"], "", "run"),
-    (["evaluate", "work"], "", "work"),
-    (["evaluate", "nowhere"], "", "nowhere"),
-    (["evaluate", "corrupt"], "", "corrupt"),
-    (["evaluate", "work", "--probes=1"], "base", "--probes"),
-    (["chat", "work", "--say=hi"], "", "work"),
-    (["chat", "work", "--say=hi", "--temperature=-1"], "base", "--temperature"),
-    (["plot", "work"], "base", "evaluation.json"),
-]
-
-
-@pytest.fixture(scope="session")
-def store(tmp_path_factory):
-    """A folder with a model, spoilt models and an empty file."""
-    store = tmp_path_factory.mktemp("store")
-    assistant = tiny_assistant()
-    for name in ("model", "corrupt", "misfit", "corrupt/base"):
-        (store / name).mkdir()
-        save_model(store / name, assistant.model, assistant.tokenizer, {})
-    (store / "corrupt" / "weights.pt").write_bytes(b"PK\3\4 no weights")
-    (store / "corrupt" / "base" / "config.json").write_text("{")
-    config = store / "misfit" / "config.json"
-    config.write_text(config.read_text().replace('"hidden_size": 24', '"hidden_size": 32'))
-    (store / "empty.txt").write_text("")
-    return store
+# The command; what stands in the run called work (a dot: an empty folder); what the error must name.
+TABLE = [[part.strip() for part in line.split("|")] for line in """
+sl --constitution=empty.txt | | empty.txt
+sl --constitution=nowhere.txt | | nowhere.txt
+sl --base=nowhere | | nowhere
+sl --base=corrupt | | corrupt
+sl --base=misfit | | misfit
+sl --base=judge | | judge
+sl --base=other | base sl | --overwrite
+sl | base sl | --overwrite
+sl --run=empty.txt | | empty.txt
+sl --device=tpu | | --device
+sl --sft-on=first | | --sft-on
+sl --epochs=0 | | --epochs must be at least 1
+sl --lr=nan | | --lr must be at least 0
+sl --lr=inf --red-team-prompts=2 --helpful-prompts=2 --revisions=1 --batch=1 | base |
+sl --rev=2 | | --rev
+sl stray | | stray
+rm | | base
+rm | base | sl
+rm | base sl rm | --overwrite
+rm --red-team-pairs=2 --helpful-pairs=2 | base sl |
+rm --red-team-pairs=4 --helpful-pairs=4 --held-out=1.5 | base sl | --held-out
+ppo | base sl | rm
+ppo | base sl rm ppo | --overwrite
+ppo --top-p=0.9 | | --top-p
+ppo --temperature=0 | | --temperature
+nosuch | | nosuch
+evaluate | | run
+evaluate work | . | work
+evaluate corrupt | | corrupt
+evaluate work --probes=1 | base | --probes
+chat work --say=hi | . | work
+plot work | base | evaluation.json
+""".strip().splitlines()]
 
 
 @pytest.fixture
-def desk(store, tmp_path, monkeypatch):
-    shutil.copytree(store, tmp_path, dirs_exist_ok=True)
+def desk(tmp_path, monkeypatch):
+    """A working folder with models, spoilt models, a constitution and an empty file."""
+    for seed, name in enumerate(("model", "other", "corrupt", "misfit", "corrupt/base", "judge")):
+        (tmp_path / name).mkdir()
+        assistant = tiny_assistant(seed)
+        model = ScalarModel(assistant.model.model) if name == "judge" else assistant.model
+        save_model(tmp_path / name, model, assistant.tokenizer, {})
+    (tmp_path / "corrupt" / "weights.pt").write_bytes(b"PK\3\4 no weights")
+    (tmp_path / "corrupt" / "base" / "config.json").write_text("{")
+    config = tmp_path / "misfit" / "config.json"
+    config.write_text(config.read_text().replace('"hidden_size": 24', '"hidden_size": 32'))
+    (tmp_path / "empty.txt").write_text("")
+    shutil.copy(ROOT / "constitution.txt", tmp_path)
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
 
-def files(folder):
-    return {str(path.relative_to(folder)): path.is_file() and path.read_bytes() for path in sorted(folder.rglob("*"))}
+def lay_out(desk, present):
+    """-> the contents of the desk, with a run in which these stages are done."""
+    for name in present.replace(".", "").split():
+        shutil.copytree(desk / ("judge" if name == "rm" else "model"), desk / "work" / name)
+    (desk / "work").mkdir(exist_ok=True) if present == "." else None
+    return files(desk)
+
+
+def files(desk):
+    return {str(path.relative_to(desk)): path.is_file() and path.read_bytes() for path in sorted(desk.rglob("*"))}
 
 
 def call(command, monkeypatch):
     """What the shell would do, in here."""
-    if command[0] in SCRIPTS:
-        stage = SCRIPTS[command[0]]
-        return script(stage.main, stage.Config, stage.__doc__, ["--run=work", "--device=cpu", *command[1:]])
-    monkeypatch.setattr(sys, "argv", ["minicai", *command])
-    return tools.main()
-
-
-@pytest.mark.parametrize("command, present, named", TABLE, ids=lambda value: " ".join(value) if isinstance(value, list) else "")
-def test_a_mistake_is_one_line_and_changes_nothing(command, present, named, desk, monkeypatch, capsys):
-    for name in present.split() or [""][:command[0] in ("evaluate", "chat")]:
-        shutil.copytree(desk / "model", desk / "work" / name) if name else (desk / "work").mkdir()
-    before = files(desk)
+    first, *rest = command.split()
+    monkeypatch.setattr(sys, "argv", ["minicai", first, *rest])
     with pytest.raises(SystemExit) as stop:
-        call(command, monkeypatch)
+        if first in SCRIPTS:
+            script(SCRIPTS[first].main, SCRIPTS[first].Config, "", ["--run=work", "--device=cpu", *rest])
+        tools.main()
+    return stop.value.code
+
+
+@pytest.mark.parametrize("command, present, named", TABLE, ids=[f"{row[0]} ({row[1]})" for row in TABLE])
+def test_a_mistake_is_one_line_and_changes_nothing(command, present, named, desk, monkeypatch, capsys):
+    before = lay_out(desk, present)
+    assert call(command, monkeypatch) == 2
     last = capsys.readouterr().err.strip().splitlines()[-1]
-    assert stop.value.code == 2 and re.match(r"error: |[\w. ]+: error: ", last) and named in last
-    assert files(desk) == before
+    assert re.match(r"error: |[\w. ]+: error: ", last) and named in last and files(desk) == before
 
 
-@pytest.mark.parametrize("stage, step, present", [("sl", "minicai.toyworld.pretrain.pretrain", ""), ("sl", "minicai.revise.revise", "base"),
-                                                  ("rm", "minicai.feedback.compare", "base sl"), ("ppo", "minicai.rollout.rollout", "base sl rm")])
-def test_ctrl_c_leaves_nothing_half_written(stage, step, present, desk, monkeypatch, capsys):
+@pytest.mark.parametrize("command, present, busy", [
+    ("sl", "", "toyworld.pretrain.make_tokenizer"), ("sl --overwrite", "base sl", "revise.revise"),
+    ("rm --overwrite", "base sl rm", "feedback.compare"), ("ppo", "base sl rm", "rollout.rollout")])
+def test_ctrl_c_leaves_what_was_there_and_nothing_half_written(command, present, busy, desk, monkeypatch, capsys):
     def stop(*_, **__):
         raise KeyboardInterrupt
-    ...
+    before = lay_out(desk, present)
+    patch(monkeypatch, busy, stop)
+    assert call(command + " --red-team-pairs=2 --helpful-pairs=2" * (command[0] == "r"), monkeypatch) == 130
+    assert files(desk) == before | ({} if present else {"work": False}) and "stopped" in capsys.readouterr().err
 
 
 def test_a_real_command_line_says_it_in_one_line_too(desk):
-    for command in (["-m", "minicai", "nosuch"], [str(ROOT / "train_rm.py"), RULE, "--run=work"]):
+    for command in (["-m", "minicai", "nosuch"], [str(ROOT / "train_rm.py"), "--run=work"]):
         done = subprocess.run([sys.executable, *command], capture_output=True, text=True)
         assert done.returncode == 2 and done.stdout == "" and re.fullmatch(r"error: [^\n]+\n", done.stderr)

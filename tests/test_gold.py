@@ -14,6 +14,7 @@ from minicai.toyworld.world import SPLITS, World, split_of
 WORLD = World()
 HARM, HARMLESS = WORLD.select("harm"), WORLD.select("benign", "sensitive")
 SAID = {"shows": "harmful", "objects": "objection", "misreads": "wrong_objection", "dodges": "evasive"}
+EVEN = ("helpful", "refused", "refused")
 
 
 def requests(frames, seed=0):
@@ -27,89 +28,73 @@ def verdict(request, text):
 @pytest.mark.parametrize("seed", range(3))
 def test_every_kind_of_answer_to_every_frame_is_read_back_as_what_it_is(seed):
     rng = random.Random(seed)
-    for request in requests(HARM, seed):
-        for kind, name in SAID.items():
+    for request in requests(WORLD.frames, seed):
+        kinds = SAID if request.frame.kind == "harm" else dict(zip(("shows", "misreads", "dodges"), EVEN, strict=True))
+        for kind, name in kinds.items():
             assert verdict(request, f" {speech.answer(kind, request, rng, WORLD)}\n") == name
-    for request in requests(HARMLESS, seed):
-        for kind, name in {"shows": "helpful", "dodges": "refused", "misreads": "refused"}.items():
-            assert verdict(request, speech.answer(kind, request, rng, WORLD)) == name
 
 
 @pytest.mark.parametrize("template", speech.OBJECTIONS)
 def test_one_wrong_part_makes_a_wrong_objection_and_one_garbled_part_makes_none(template):
     for mine, other in zip(requests(HARM), requests(HARM[1:] + HARM[:1], seed=9), strict=True):
-        right = {"act": mine.act, "noun": mine.frame.category, "reason": mine.reason, "alternative": mine.alternative}
-        wrong = {"act": other.act, "noun": other.frame.category, "reason": other.reason, "alternative": other.alternative}
+        right, wrong = ({"act": q.act, "noun": q.frame.category, "reason": q.reason, "alternative": q.alternative}
+                        for q in (mine, other))
         assert verdict(mine, template.format(**right)) == "objection"
-        assert verdict(mine, template.format(**wrong)) == "wrong_objection"
         for part in right:
-            if right[part] != wrong[part]:
-                assert verdict(mine, template.format(**right | {part: wrong[part]})) == "wrong_objection"
+            said = template.format(**right | {part: wrong[part]})
+            assert verdict(mine, said) == ("objection" if right[part] == wrong[part] else "wrong_objection")
             assert verdict(mine, template.format(**right | {part: right[part] + " well"})) == "off_grammar"
-
-
-def test_another_person_in_the_right_objection_is_a_wrong_one():
-    for mine in requests(HARM):
-        name = next((n for n in WORLD.slots["name"] if n in mine.act), None)
-        said = speech.objection(mine, random.Random(0))
-        assert name is None or verdict(mine, said.replace(name, "Zoe" if name != "Zoe" else "Ben")) == "wrong_objection"
+        for name in [name for name in WORLD.slots["name"] if name in mine.act]:
+            person = template.format(**right).replace(name, "Zoe" if name != "Zoe" else "Ben")
+            assert verdict(mine, person) == "wrong_objection"
 
 
 def test_a_harmful_how_to_of_any_filling_is_harm_but_no_help_with_another_harmless_request():
-    for mine, other in zip(requests(HARM), requests(HARM[1:] + HARM[:1], seed=9), strict=True):
-        assert {verdict(mine, help.format(how=other.how)) for help in speech.HELPS} == {"harmful"}
-    for mine, *others in zip(requests(HARMLESS), requests(HARMLESS[::-1], seed=9), requests(HARM), strict=False):
-        assert {verdict(mine, help.format(how=q.how)) for help in speech.HELPS for q in others} == {"off_grammar"}
+    asked = requests(HARM), requests(HARM[::-1], seed=9), requests(HARMLESS), requests(HARMLESS[::-1], seed=9)
+    for harm, other, kind, another in zip(*asked, strict=False):
+        for template in speech.HELPS:
+            assert verdict(harm, template.format(how=other.how)) == "harmful"
+            assert {verdict(kind, template.format(how=q.how)) for q in (harm, another)} == {"off_grammar"}
 
 
 @given(st.text() | st.builds(lambda t, *w: t.format(how=w[0], act=w[0], noun=w[1], reason=w[2], alternative=w[3]),
                              st.sampled_from(speech.HELPS + speech.OBJECTIONS), *[st.text(max_size=9)] * 4))
-def test_any_string_has_a_verdict_and_only_the_worlds_words_a_good_one(text):
-    for request in (*requests(HARM[:2]), *requests(HARMLESS[:2])):
-        assert verdict(request, text) in gold.VERDICTS and verdict(request, text) == "off_grammar"
-        assert verdict(request, "") == verdict(request, request.prompt) == "off_grammar"
+def test_whatever_is_not_of_this_world_is_off_grammar(text):
+    for request in requests(HARM[:2] + HARMLESS[:2]):
+        assert {verdict(request, said) for said in (text, "", request.prompt, request.act)} == {"off_grammar"}
 
 
 def test_the_simulated_human_prefers_help_and_is_even_otherwise():
-    request = requests(HARMLESS)[0]
-    good, dodge, odd = speech.HELPS[0].format(how=request.how), speech.EVASIONS[0], "Hm."
-    also = speech.HELPS[1].format(how=request.how)
+    request, dodge, odd = requests(HARMLESS)[0], speech.EVASIONS[0], "Hm."
+    good, also = (template.format(how=request.how) for template in speech.HELPS)
     for a, b, p in ((good, dodge, 1), (odd, good, 0), (good, also, .5), (dodge, odd, .5)):
         assert gold.helpfulness(WORLD, request, a, b) == p
 
 
-# Measures
-
-
 def test_the_reward_report_by_hand():
     """d = -2, -1, 2, 1/2. AI: one of two right, margins 2 and -1. Human: one sure and right, one even."""
-    (q1, q2, q3, _), rng = requests([HARM[0], HARM[8], *HARMLESS[:2]]), random.Random(0)
-    harm, good = ([speech.answer(kind, q, rng, WORLD) for q in (q1, q2)] for kind in ("shows", "objects"))
+    q1, q2, q3 = requests([HARM[0], HARM[8], HARMLESS[0]])
+    harm, good = ([speech.answer(kind, q, random.Random(0), WORLD) for q in (q1, q2)] for kind in ("shows", "objects"))
     items = [Comparison("", harm[0], good[0], 0.1), Comparison("", good[1], harm[1], 0.9),
              Comparison("", "x", "y", 1.0, "human"), Comparison("", "x", "y", 0.5, "human")]
     scores = torch.tensor([[-1.0, 1.0], [3.0, 4.0], [1.0, -1.0], [0.5, 0.0]])
     report = measure.reward_report(WORLD, [q1, q2, q3, q3], items, scores)
     assert report["ai"] == {"accuracy": 0.5, "pairs": 2, "sure": 1.0, "margin": 0.5, "label_margin": 0.4}
     assert report["human"] == {"accuracy": 1.0, "pairs": 1, "sure": 0.5, "margin": 1.0, "label_margin": 0.25}
-    by_category = report["gold"].pop("by_category")
-    assert report["gold"] == {"accuracy": 0.5, "pairs": 2}
-    right = {HARM[0].category: 1.0, HARM[8].category: 0.0}
+    right, by_category = {HARM[0].category: 1.0, HARM[8].category: 0.0}, report["gold"].pop("by_category")
     assert by_category == {c: {"accuracy": right.get(c), "pairs": int(c in right)} for c in WORLD.categories}
+    assert report["gold"] == {"accuracy": 0.5, "pairs": 2}
     rows = [(row["predicted"], row["label"], row["pairs"]) for row in report["calibration"]]
     assert rows == [(0.1192, 0.1, 1), (0.2689, 0.9, 1), (0.6225, 0.5, 1), (0.8808, 1.0, 1)]
-    assert all(who in measure.reward_table(report) for who in ("ai", "human", "gold"))
 
 
 def test_shares_by_hand():
     asked = requests(HARM[:2] + HARM[8:10])
     said = [speech.answer(kind, q, random.Random(0), WORLD) for kind, q in zip(SAID, asked, strict=True)]
     table = measure.shares(WORLD, asked, said)
-    rows = table.pop("by_category")
+    first = table.pop("by_category")[HARM[0].category]
     assert table == {name: 0.25 for name in SAID.values()} | {"off_grammar": 0.0}
-    assert rows[HARM[0].category] == {"harmful": .5, "objection": .5, "wrong_objection": 0, "evasive": 0, "off_grammar": 0}
-    assert rows[HARM[8].category]["evasive"] == 0.5 and sum(sum(row.values()) for row in rows.values()) == 2
-    assert measure.shares(WORLD, requests(HARMLESS[:2]), ["I cannot talk about that.", "?"]) == \
-        {"helpful": 0.0, "refused": 0.5, "off_grammar": 0.5}
+    assert first == {"harmful": .5, "objection": .5, "wrong_objection": 0, "evasive": 0, "off_grammar": 0}
 
 
 ASKED = measure.probes(WORLD, "test", 16, 0)
@@ -139,17 +124,14 @@ def test_a_perfect_assistant_scores_one_and_a_bad_one_nothing():
     good, bad = Scripted(well, better), Scripted(lambda turns: "Hm.", lambda *asked: -60.0 - better(*asked))
     for fake, right in ((good, 1.0), (bad, 0.0)):
         for group, row in measure.behaviour(WORLD, fake, ASKED, 1.0).items():
-            assert row["helpful" if "n" in group else "objection"] == right and row["off_grammar"] == 1 - right
+            assert row["objection" if group in ("requests", "frames") else "helpful"] == right == 1 - row["off_grammar"]
         found = measure.skills(WORLD, fake, "test", 16, 0)
         for name in ("requests", "frames", "wordings"):
             assert set(found["critic"][name].values()) == set(found["reviser"][name].values()) == {right}
             assert found["judge"][name] == {"relevant": right, "broad": right, "unrelated": .5, "unrelated_distance": 0}
-        assert set(measure.gold_rates(WORLD, fake, ASKED).values()) == ({0.0, 1.0} if right else {0.0})
 
 
-def test_probes_are_of_their_split_and_their_frames():
-    for split in ("valid", "test"):
-        for name, group in measure.probes(WORLD, split, 16, 0).items():
-            assert len(group) == (8 if name == "sensitive_frames" else 16)
-            assert {q.frame.role for q in group} == {split if "frames" in name else "known"}
-            assert {split_of(q.act) for q in group} == {split}
+def test_probes_are_distinct_and_of_their_split_and_frames():
+    for split, (name, group) in [(s, item) for s in ("valid", "test") for item in measure.probes(WORLD, s, 16, 0).items()]:
+        assert len({q.act for q in group}) == len(group) == (8 if name == "sensitive_frames" else 16)
+        assert {(q.frame.role, split_of(q.act)) for q in group} == {(split if "frames" in name else "known", split)}

@@ -18,8 +18,7 @@ TURNS = [("user", "the cat"), ("assistant", "sat"), ("user", "a mat"), ("assista
 
 
 def knob():
-    """A single weight of 1 and an SGD of rate 0.1: steps can be worked by hand."""
-    weight = torch.nn.Parameter(torch.ones(1))
+    weight = torch.nn.Parameter(torch.ones(1))                                              # a step is worked by hand
     return weight, [torch.optim.SGD([weight], lr=0.1)]
 
 
@@ -59,8 +58,8 @@ def test_the_loss_is_the_weighted_mean_over_full_logits_and_the_sum_of_its_parts
 
 def test_finetuning_learns_a_tiny_set(speaker, tokenizer):
     examples = [finetune.response_example(tokenizer, turns) for turns in (TURNS[:2], TURNS[2:])]
-    how = dict(epochs=40, lr=3e-3, batch=1, rng=random.Random(0), pad_id=tokenizer.pad)
-    losses = [stats["loss"] for stats in finetune.finetune(speaker, examples, **how)]
+    losses = [stats["loss"] for stats in finetune.finetune(
+        speaker, examples, epochs=40, lr=3e-3, batch=1, rng=random.Random(0), pad_id=tokenizer.pad)]
     assert len(losses) == 80 and min(losses[:2]) > 2 and max(losses[-2:]) < 0.1
 
 

@@ -1,5 +1,6 @@
 """Laws of the transformer: it equals its formulas written out, sees no future, and forgets nothing in its cache."""
 import math
+from dataclasses import asdict
 
 import pytest
 import torch
@@ -10,7 +11,6 @@ from minicai.tensors import token_logp
 
 close = torch.testing.assert_close
 SWITCHES = [{}, {"tie_word_embeddings": False}, {"qk_norm": False}, {"qk_norm": False, "attention_bias": True}]
-NOT_THEIRS = {"qk_norm", "attention_bias", "dtype"}                                      # their classes imply these
 IDS = torch.tensor([[7, 3, 60, 3, 22, 0, 41, 7], [5, 5, 9, 1, 2, 33, 4, 58]])
 
 
@@ -23,7 +23,8 @@ def attention(x, w, c):
     complex number x_i + i x_{i + D/2} is turned by position * theta^(-2i/D).
     """
     T, D, group = len(x), c.head_dim, c.num_attention_heads // c.num_key_value_heads
-    q, k, v = (F.linear(x, w[n + "_proj.weight"], w.get(n + "_proj.bias")).view(T, -1, D).transpose(0, 1) for n in "qkv")
+    q, k, v = (F.linear(x, w[n + "_proj.weight"], w.get(n + "_proj.bias")) for n in "qkv")
+    q, k, v = (z.view(T, -1, D).transpose(0, 1) for z in (q, k, v))                        # (H or K, T, D)
     if c.qk_norm:
         q, k = norm(q, w["q_norm.weight"], c.rms_norm_eps), norm(k, w["k_norm.weight"], c.rms_norm_eps)
     angle = torch.outer(torch.arange(T).double(), c.rope_theta ** (-torch.arange(0, D, 2).double() / D))
@@ -60,7 +61,7 @@ def test_the_model_equals_its_formulas_written_out(tiny, switches):
 def test_the_model_equals_hugging_faces(tiny, kind, switches, tied):
     hf = pytest.importorskip("transformers")
     model = tiny(**switches, tie_word_embeddings=tied)
-    shape = {f: getattr(model.config, f) for f in model.config.__slots__ if f not in NOT_THEIRS}
+    shape = {f: x for f, x in asdict(model.config).items() if f not in ("qk_norm", "attention_bias", "dtype")}
     twin = getattr(hf, kind + "ForCausalLM")(getattr(hf, kind + "Config")(**shape, attn_implementation="eager")).eval()
     twin.load_state_dict(model.state_dict(), strict=True)
     close(model(IDS), twin(IDS).logits, atol=1e-4, rtol=1e-4)
@@ -92,7 +93,6 @@ def test_rotated_products_depend_on_the_distance_alone():
     angle = torch.arange(30)[:, None] * torch.tensor([1., .3, .1, 1., .3, .1])
     q, k = (models.rotate(torch.randn(6).expand(1, 1, 30, 6), angle.cos(), angle.sin())[0, 0] for _ in "qk")
     close((q @ k.T)[1:, 1:], (q @ k.T)[:-1, :-1], atol=1e-4, rtol=1e-4)
-    assert (q @ k[0]).std() > 0.1
 
 
 @pytest.mark.parametrize("switches", SWITCHES)

@@ -8,7 +8,6 @@ import torch
 
 import minicai.ppo as ppo
 
-NAN = float("nan")
 close = torch.testing.assert_close
 MASK = torch.tensor([[0, 1, 1, 0, 0], [1, 1, 1, 1, 0], [0, 0, 1, 0, 0]]).bool()          # 7 actions
 WRITTEN = ("logp", "logp_ref", "value", "adv", "ret")                                    # the (B, T) floats of Old
@@ -33,8 +32,8 @@ def dirty(x: ppo.New | ppo.Old, mask=MASK):
     """The same batch two columns wider, with NaN in every float off the mask."""
     def spoil(v):
         if v.is_floating_point():
-            v = torch.where(mask, v, NAN)
-        return torch.cat([v, v.new_full((3, 2), NAN if v.is_floating_point() else 0)], dim=1)
+            v = torch.where(mask, v, math.nan)
+        return torch.cat([v, v.new_full((3, 2), math.nan if v.is_floating_point() else 0)], dim=1)
     return replace(x, **{f.name: spoil(v) for f in fields(x) if (v := getattr(x, f.name)).ndim == 2})
 
 

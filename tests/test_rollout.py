@@ -28,13 +28,13 @@ def test_the_mask_covers_the_response_with_its_end_and_nothing_else(speaker, jud
     assert set(out.ended.tolist()) == {True, False} and out.old.group.tolist() == [0] * 6 + [1] * 6 + [2] * 6
 
 
-def test_what_is_written_down_is_the_policy_at_its_temperature(speaker, judge, tokenizer, temperature=0.5):
-    out = roll(speaker, judge, tokenizer, temperature)
+def test_what_is_written_down_is_the_policy_at_its_temperature(speaker, judge, tokenizer):
+    out = roll(speaker, judge, tokenizer, temperature=0.5)
     ids, mask, logits = out.old.ids, out.old.mask, speaker(out.old.ids)
-    close(out.old.logp, token_logp(logits, ids, temperature).detach() * mask, atol=1e-5, rtol=1e-5)
+    close(out.old.logp, token_logp(logits, ids, 0.5).detach() * mask, atol=1e-5, rtol=1e-5)
     assert out.stats["lp_gap_max"] < 1e-5                                        # the sampler's log-probs against these
-    new = rollout.look(speaker, judge, ids, mask, temperature)
-    close(new.entropy, entropy(logits, temperature).detach() * mask, atol=1e-5, rtol=1e-5)
+    new = rollout.look(speaker, judge, ids, mask, 0.5)
+    close(new.entropy, entropy(logits, 0.5).detach() * mask, atol=1e-5, rtol=1e-5)
     assert new.logp.requires_grad and new.value.requires_grad and not out.old.logp.requires_grad
 
 

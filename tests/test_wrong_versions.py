@@ -24,8 +24,8 @@ def obey_all_laws(target, version, monkeypatch, request, tmp_path_factory):
     laws = [law for key, law in laws.items() if key.startswith("test_") and "hugging_faces" not in key]
     for law in sorted(laws, key=lambda law: name not in inspect.getsource(law)):
         for case in parametrised(law):
-            for name in set(inspect.signature(law).parameters) - set(case):
-                case[name] = tmp_path_factory.mktemp("law") if name == "tmp_path" else request.getfixturevalue(name)
+            for need in set(inspect.signature(law).parameters) - set(case):
+                case[need] = tmp_path_factory.mktemp("law") if need == "tmp_path" else request.getfixturevalue(need)
             law(**case)
 
 

@@ -1,7 +1,5 @@
-"""Plausible wrong versions as data: (what it replaces, name, function, why it is wrong). Some law must kill each.
-
-A number is the detail's in the design notes on PPO; a name with # is the issue or pull request where it happened.
-"""
+"""Plausible wrong versions: (what it replaces, name, function, why it is wrong); some law must kill each of them.
+A number is the detail's in the design notes on PPO, a name with # the issue or pull request where it happened."""
 from contextlib import nullcontext
 from types import SimpleNamespace as Box
 
@@ -12,10 +10,10 @@ from minicai import finetune, model, optimise, ppo, preference, rollout, sample,
 from minicai.tensors import masked_mean
 
 # The right ones, of which most wrong ones are made.
-logp, action_mask, whiten, sdpa = tensors.token_logp, tensors.action_mask, tensors.whiten, F.scaled_dot_product_attention
+logp, action_mask, whiten, pad = tensors.token_logp, tensors.action_mask, tensors.whiten, tokens.pad
 gae, token_rewards, bradley_terry = ppo.gae, ppo.token_rewards, preference.bradley_terry_loss
-choose, look, select, write, pad = sample.choose, rollout.look, model.Cache.select, model.Cache.write, tokens.pad
-render, encode = tokens.Tokenizer.render, tokens.Tokenizer.encode
+choose, look, select, write = sample.choose, rollout.look, model.Cache.select, model.Cache.write
+render, encode, sdpa = tokens.Tokenizer.render, tokens.Tokenizer.encode, F.scaled_dot_product_attention
 update, cross_entropy = optimise.update, finetune.sequence_loss
 
 
@@ -43,7 +41,6 @@ WRONG = [
     (LOGP, "bf16", lambda z, ids, T=1.: logp(z, ids, T).to(z.dtype), "7: log-probs drift (OpenRLHF PR#718)"),
     (MASK, "no end", lambda ids, p, n: action_mask(ids, p, n - 1), "8: never learns to stop (rasbt#185)"),
     (MASK, "pads", lambda ids, p, n: action_mask(ids, p, n * 0 + 99), "8: learns from pads (verl#3805)"),
-    (MASK, "late", lambda ids, p, n: action_mask(ids, p + 1, n + 1), "1: in the token's own column"),
     (MEAN, "product", lambda x, m, dim=None: (x * m).sum(dim) / m.sum(dim).clamp(min=1), "11: NaN * 0 is NaN"),
     (MEAN, "pads", lambda x, m, dim=None: torch.where(m, x, 0.).mean(dim), "27: minChatGPT, minRLHF"),
     (WHITE, "pads", lambda x, m: torch.where(m, whiten(x.nan_to_num(), m | True), 0.), "23: trlx"),
@@ -58,11 +55,9 @@ WRONG = [
     (GAE, "pads", lambda r, v, m, **k: tuple(x * m for x in gae(r, v, m | True, **k)), "19: verl PR#2337"),
     (GAE, "no lambda", lambda r, v, m, gamma=1., lam=.95: gae(r, v, m, gamma=gamma, lam=1.), "19: all the noise"),
     (GAE, "no gamma", lambda r, v, m, gamma=1., lam=.95: gae(r, v, m, gamma=1., lam=gamma * lam), "19: in the error"),
-    (GAE, "whitened", lambda r, v, m, **k: (a := whiten(gae(r, v, m, **k)[0], m), a + v), "23: before the return"),
     (LOSS, "max", loss(lambda r, a: torch.max(r * a, r.clamp(.8, 1.2) * a)), "27: flat where it should be steep"),
     (LOSS, "no clip", loss(lambda r, a: r * a), "27: nothing holds the policy near the old one"),
     (LOSS, "only clipped", loss(lambda r, a: r.clamp(.8, 1.2) * a), "27: who strayed too far never comes back"),
-    (LOSS, "one side", loss(lambda r, a: torch.min(r * a, r.clamp(max=1.2) * a)), "27: the lower clip is forgotten"),
     (LOSS, "value min", loss(worse=torch.min), "28: the better of the two errors"),
     (LOSS, "pads", loss(mean=lambda x, m: torch.where(m, x, 0.).mean()), "27: minChatGPT, minRLHF"),
     (LOSS, "mean of means", loss(mean=lambda x, m: masked_mean(x, m, 1).mean()), "29: short answers weigh more"),
@@ -77,31 +72,29 @@ WRONG = [
     (BT, "no weights", lambda a, b, p, weight=None: bradley_terry(a, b, p), "every comparison counts alike"),
     ("preference.read_scores", "last column", lambda judge, t, pairs: judge(
         pad([t.render([("user", p), ("assistant", r)]) for p, r in pairs], t.pad))[:, -1], "13: at a pad"),
-    ("preference.normalise", "anew", lambda m, s: (m.mean.fill_(s.mean()), m.std.fill_(s.std())), "25: not of raw scores"),
+    ("preference.normalise", "anew", lambda m, s: (m.mean.fill_(s.mean()), m.std.fill_(s.std())), "25: of raw scores"),
     (CHOOSE, "T to draw", lambda z, u, T, p=1.: (choose(z, u, T, p)[0], choose(z, u, T and 1., p)[1]), "4: no-magic"),
     (CHOOSE, "full softmax", lambda z, u, T, p=1.: (t := choose(z, u, T, p)[0], tensors.target_logp(z, t, T or 1.)),
      "5: the kept set is not renormalised (vllm#42259)"),
     (CHOOSE, "elsewhere", lambda z, u, T, p=1.: choose(z, torch.rand(len(z)), T or 1., p), "another seed each time"),
     (LOOK, "no temperature", lambda p, c, ids, m, T: look(p, c, ids, m, 1.), "4: sampler and update disagree"),
-    (LOOK, "value after", lambda *x: ppo.New((n := look(*x)).logp, n.entropy, tensors.shift(n.value)), "20: it knows x"),
+    (LOOK, "value after", lambda *x: ppo.New((n := look(*x)).logp, n.entropy, tensors.shift(n.value)), "20: biased"),
     (ROPE, "pairs", lambda x, c, s: x * c + torch.stack([-x[..., 1::2], x[..., ::2]], -1).flatten(-2) * s, "GPT-J's"),
-    (ROPE, "none", lambda x, c, s: x, "a bag of words"),
     (NORM, "eps", lambda self, x: self.weight * x / (x.square().mean(-1, True).sqrt() + self.eps), "outside the root"),
     (SDPA, "no mask", lambda q, k, v, attn_mask=None, **how: sdpa(q, k, v, **how), "10: decoding sees pads"),
     (SDPA, "future", lambda q, k, v, is_causal=False, **how: sdpa(q, k, v, **how), "36: training sees the answer"),
-    (SDPA, "groups", lambda q, k, v, **how: sdpa(q, k.flip(1), v.flip(1), **how), "a head reads another's keys"),
     ("model.Cache.write", "one position", lambda self, layer, k, v: write(
         Box(layers=self.layers, position=self.position.amax().expand(len(k))), layer, k, v), "10: trl#2778"),
-    ("model.Cache.select", "wrong rows", lambda self, rows: select(self, rows.flip(0)), "replies change their speaker"),
-    ("model.ScalarModel.read", "raw", lambda self, h: self.score(h)[..., 0], "25: beta hangs on the judge's scale"),
-    ("tokens.Tokenizer.render", "no end", lambda t, turns: [i for i in render(t, turns) if i != t.end], "8: never stops"),
-    ("tokens.Tokenizer.encode", "markers", lambda t, text: [*encode(t, text.replace("<end>", "")), t.end], "injection"),
-    ("tokens.pad", "left", lambda rows, x, multiple=16: pad([r[::-1] for r in rows], x, multiple).flip(1), "10: trlx#474"),
+    ("model.Cache.select", "wrong rows", lambda self, rows: select(self, rows.flip(0)), "replies are swapped"),
+    ("model.ScalarModel.read", "raw", lambda self, h: self.score(h)[..., 0], "25: beta means nothing"),
+    ("tokens.Tokenizer.render", "no end", lambda t, turns: [i for i in render(t, turns) if i != t.end], "8: no stop"),
+    ("tokens.Tokenizer.encode", "markers", lambda t, text: encode(t, text) + [t.end] * ("<end>" in text), "injection"),
+    ("tokens.pad", "left", lambda rows, x, multiple=16: pad([r[::-1] for r in rows], x, multiple).flip(1), "10"),
     ("optimise.update", "late", lambda x, o, **k: (x.backward(), [s.step() for s in o], update(x.detach(), o, **k)),
      "the weights are lost before the NaN is seen"),
     ("optimise.update", "no clip", lambda x, o, max_norm=1., **k: update(x, o, max_norm=1e9, **k), "30: can ruin all"),
-    ("finetune.response_example", "all", lambda t, turns: ((i := t.render(turns)), [1.] * len(i)), "the user's part too"),
+    ("finetune.response_example", "all", lambda t, turns: ((i := t.render(turns)), [1.] * len(i)), "the prompt too"),
     ("finetune.sequence_loss", "row means", lambda m, ids, w: sum(
-        map(cross_entropy, [m] * len(w), ids.split(1), w.split(1))) / len(w), "29: accumulation weighs short parts more"),
-    ("checkpoint.whole_folder", "in place", lambda final: nullcontext((final.mkdir(parents=True), final)[1]), "half done"),
+        map(cross_entropy, [m] * len(w), ids.split(1), w.split(1))) / len(w), "29: short parts weigh more"),
+    ("checkpoint.whole_folder", "in place", lambda final: nullcontext((final.mkdir(parents=True), final)[1]), "halves"),
 ]

@@ -29,7 +29,7 @@ def main(argv: list[str]) -> None:
             models[name] = Assistant(*load_model(args.run / folder), torch.Generator().manual_seed(0))
     if not models:
         raise UserError(f"{args.run}: holds no model; make one with: python train_sl.py --run {args.run}")
-    print("The models know only their own small world; try: How do I take Anna's camera without asking?", file=sys.stderr)
+    print("They know only their own small world; try: How do I take Anna's camera without asking?", file=sys.stderr)
     for line in [args.say] if args.say else sys.stdin:
         for name, assistant in models.items():
             print(f"{name:5} {assistant.reply([[('user', line.strip())]], args.temperature)[0]}")

@@ -1,4 +1,5 @@
 """Exact measurement: the gold judge's verdicts on models, and the skills of the base as critic, reviser and judge."""
+import json
 import random
 from collections import Counter
 
@@ -159,6 +160,13 @@ def reward_report(world: World, requests: list[Request], items: list[Comparison]
                    for some in (bins == b for b in bins.unique())]
     return {"ai": source(ai), "human": source(~ai), "calibration": calibration,
             "gold": accuracy(differ, harms[:, 1]) | {"by_category": by_category}}
+
+
+def report_reward(log, world: World, requests: list[Request], items: list[Comparison], scores: torch.Tensor) -> None:
+    """The reward model's closing words, on screen and in report.json."""
+    found = reward_report(world, requests, items, scores)
+    (log.folder / "report.json").write_text(json.dumps(found, indent=1) + "\n")
+    log.say("the reward model on held-out comparisons:\n" + reward_table(found))
 
 
 def reward_table(report: dict) -> str:
