@@ -8,6 +8,7 @@ Four steps an iteration: rollout -> reward -> advantage -> loss. Each is a funct
 import random
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -65,12 +66,13 @@ def main(cfg: Config, loss_fn: Callable = ppo.ppo_loss, advantage_fn: Callable =
     policy, tokenizer = load_model(run / "sl", device=device)
     reference = load_model(run / "sl", device=device)[0].requires_grad_(False)
     critic = ScalarModel(policy.model).to(device)                       # on the policy's own trunk; says 0 at the start
-    reward_fn = reward_fn or reward_model(run / "rm", device)
+    reward_fn = reward_fn or partial(text_scores, *load_model(run / "rm", ScalarModel, device))
     with stage(run, "ppo", cfg.overwrite) as log:
         rng, generator = seeded(cfg.seed, "ppo", device)
         optimiser = adamw([{"params": list(policy.parameters())},
                            {"params": list(critic.score.parameters()), "lr": cfg.value_lr}], cfg.lr, eps=1e-5)
-        follow, assistant = measure.probes(world, "valid", cfg.probes, cfg.seed), Assistant(policy, tokenizer, generator)
+        assistant = Assistant(policy, tokenizer, generator)
+        follow = measure.probes(world, "valid", cfg.probes, cfg.seed)
         for iteration in trange(cfg.iterations, desc="ppo", leave=False, disable=None):
             # 1. Rollout: responses, and what policy, reference and critic say of each token.
             prompts = draw_prompts(world, cfg, rng)
@@ -90,19 +92,13 @@ def main(cfg: Config, loss_fn: Callable = ppo.ppo_loss, advantage_fn: Callable =
             learned = learn(policy, critic, optimiser, old, loss_fn, cfg, 1 - iteration / cfg.iterations, rng)
 
             gold = measure.gold_rates(world, assistant, follow)
-            log.metrics(show=True, iteration=iteration, kl_coef=cfg.kl_coef, **ppo.summary(old), **gold, **learned,
-                        **out.stats)
+            log.metrics(show=True, iteration=iteration, **ppo.summary(old), **gold, **learned, **out.stats,
+                        kl_coef=cfg.kl_coef)
             append_jsonl(log.folder / "rollouts.jsonl", out.records(iteration, old))
             coef = ppo.adapt_kl_coef(cfg.kl_coef, old, target=cfg.kl_target, horizon=cfg.iterations / 10)
             cfg = replace(cfg, kl_coef=coef)
         save_model(log.folder, policy, tokenizer, asdict(cfg))
         measure.report(log, world, "rl", assistant, 2 * cfg.probes, cfg.seed)
-
-
-def reward_model(folder: Path, device: torch.device) -> Callable[[list[str], list[str]], Tensor]:
-    """The default reward_fn: normalised scores of the trained preference model."""
-    model, tokenizer = load_model(folder, ScalarModel, device)
-    return lambda prompts, responses: text_scores(model, tokenizer, list(zip(prompts, responses, strict=True)))
 
 
 def draw_prompts(world: World, cfg: Config, rng: random.Random) -> list[str]:
@@ -114,7 +110,7 @@ def draw_prompts(world: World, cfg: Config, rng: random.Random) -> list[str]:
 
 def learn(policy: LanguageModel, critic: ScalarModel, optimiser: torch.optim.Optimizer, old: ppo.Old,
           loss_fn: Callable, cfg: Config, scale: float, rng: random.Random) -> dict[str, float]:
-    """`epochs` passes over the rollout in shuffled minibatches of whole responses; the stats are means over them all."""
+    """`epochs` passes over the rollout in shuffled minibatches of whole responses; the stats are means over all."""
     seen = []
     for _ in range(cfg.epochs):
         for rows in batches(range(len(old.ids)), cfg.minibatch, rng):

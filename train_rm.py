@@ -80,11 +80,11 @@ def main(cfg: Config) -> None:
         with log.timed("reward model"):
             steps = cfg.epochs * -(-len(train) // cfg.batch)
             log.follow("bradley-terry", fit(model, tokenizer, train, cfg, rng, steps), total=steps, every=20)
-        scores = text_scores(model, tokenizer, both_sides(items[i] for i in held)).view(-1, 2)
+        scores = text_scores(model, tokenizer, *zip(*both_sides(items[i] for i in held), strict=True)).view(-1, 2)
         measure.report_reward(log, world, [(harm + kind)[i] for i in held], [items[i] for i in held], scores)
 
         # 4. Normalise on SL's own answers, so that a KL coefficient means the same whatever the scale of the scores.
-        normalise(model, text_scores(model, tokenizer, both_sides(items)[::2]))
+        normalise(model, text_scores(model, tokenizer, [i.prompt for i in items], [i.a for i in items]))
         save_model(log.folder, model, tokenizer, asdict(cfg))
 
 

@@ -1,4 +1,4 @@
-"""Stand-ins: an assistant that says what a script tells it and remembers what it was asked; a tiny real one; a patch."""
+"""Stand-ins: an assistant that says what a script tells it and remembers what it was asked; a tiny real one."""
 import pkgutil
 import sys
 
@@ -13,7 +13,7 @@ BYTES = {bytes([i]): i for i in range(256)}            # the plainest tokenizer:
 
 class Scripted:
     """say(turns) -> words; score(turns, begun, ending) -> log-prob."""
-    def __init__(self, say=lambda turns: "", score=lambda turns, begun, ending: -1.0):
+    def __init__(self, say=lambda turns: "", score=None):
         self.say, self.score, self.asked, self.temperatures, self.scored = say, score, [], [], []
 
     def reply(self, conversations, temperature=1.0):
@@ -37,9 +37,8 @@ def tiny_assistant(seed: int = 0, **settings) -> Assistant:
 
 def patch(monkeypatch, target: str, replacement) -> None:
     """Replace minicai.`target` there and wherever it was imported by name."""
-    original = pkgutil.resolve_name(f"minicai.{target}")
+    original, name = pkgutil.resolve_name(f"minicai.{target}"), target.rpartition(".")[2]
     monkeypatch.setattr(f"minicai.{target}", replacement)
     for known, module in list(sys.modules.items()):
-        for name in [name for name, value in vars(module).items() if value is original and known != "wrong_versions_cai"]:
-            if known.startswith(("minicai", "train_", "test_")):
-                monkeypatch.setattr(module, name, replacement)
+        if known.startswith(("minicai", "train_", "test_")) and vars(module).get(name) is original:
+            monkeypatch.setattr(module, name, replacement)

@@ -18,7 +18,7 @@ from minicai.run import script
 
 ROOT = Path(__file__).parents[1]
 SCRIPTS = {"sl": train_sl, "rm": train_rm, "ppo": train_ppo}
-# The command; what stands in the run called work (a dot: an empty folder); what the error must name.
+# The command; the stages that are done in the run called work; what the error must name.
 TABLE = [[part.strip() for part in line.split("|")] for line in """
 sl --constitution=empty.txt | | empty.txt
 sl --constitution=nowhere.txt | | nowhere.txt
@@ -34,12 +34,11 @@ sl --sft-on=first | | --sft-on
 sl --epochs=0 | | --epochs must be at least 1
 sl --lr=nan | | --lr must be at least 0
 sl --lr=inf --red-team-prompts=2 --helpful-prompts=2 --revisions=1 --batch=1 | base |
-sl --rev=2 | | --rev
+sl --rev=1 --red-team-prompts=1 --helpful-prompts=1 --probes=8 | base | --rev
 sl stray | | stray
 rm | | base
 rm | base | sl
 rm | base sl rm | --overwrite
-rm --red-team-pairs=2 --helpful-pairs=2 | base sl |
 rm --red-team-pairs=4 --helpful-pairs=4 --held-out=1.5 | base sl | --held-out
 ppo | base sl | rm
 ppo | base sl rm ppo | --overwrite
@@ -47,10 +46,10 @@ ppo --top-p=0.9 | | --top-p
 ppo --temperature=0 | | --temperature
 nosuch | | nosuch
 evaluate | | run
-evaluate work | . | work
+evaluate work | | work
 evaluate corrupt | | corrupt
 evaluate work --probes=1 | base | --probes
-chat work --say=hi | . | work
+chat work --say=hi | | work
 plot work | base | evaluation.json
 """.strip().splitlines()]
 
@@ -73,32 +72,26 @@ def desk(tmp_path, monkeypatch):
     return tmp_path
 
 
-def lay_out(desk, present):
-    """-> the contents of the desk, with a run in which these stages are done."""
-    for name in present.replace(".", "").split():
+def files(desk, present=""):
+    """What stands on the desk, a run in which these stages are done among it."""
+    for name in present.split():
         shutil.copytree(desk / ("judge" if name == "rm" else "model"), desk / "work" / name)
-    (desk / "work").mkdir(exist_ok=True) if present == "." else None
-    return files(desk)
-
-
-def files(desk):
-    return {str(path.relative_to(desk)): path.is_file() and path.read_bytes() for path in sorted(desk.rglob("*"))}
+    return {str(path.relative_to(desk)): path.is_file() and path.read_bytes() for path in desk.rglob("*")}
 
 
 def call(command, monkeypatch):
     """What the shell would do, in here."""
     first, *rest = command.split()
     monkeypatch.setattr(sys, "argv", ["minicai", first, *rest])
+    stage = SCRIPTS.get(first)
     with pytest.raises(SystemExit) as stop:
-        if first in SCRIPTS:
-            script(SCRIPTS[first].main, SCRIPTS[first].Config, "", ["--run=work", "--device=cpu", *rest])
-        tools.main()
+        script(stage.main, stage.Config, "", ["--run=work", "--device=cpu", *rest]) if stage else tools.main()
     return stop.value.code
 
 
 @pytest.mark.parametrize("command, present, named", TABLE, ids=[f"{row[0]} ({row[1]})" for row in TABLE])
 def test_a_mistake_is_one_line_and_changes_nothing(command, present, named, desk, monkeypatch, capsys):
-    before = lay_out(desk, present)
+    before = files(desk, present)
     assert call(command, monkeypatch) == 2
     last = capsys.readouterr().err.strip().splitlines()[-1]
     assert re.match(r"error: |[\w. ]+: error: ", last) and named in last and files(desk) == before
@@ -110,7 +103,7 @@ def test_a_mistake_is_one_line_and_changes_nothing(command, present, named, desk
 def test_ctrl_c_leaves_what_was_there_and_nothing_half_written(command, present, busy, desk, monkeypatch, capsys):
     def stop(*_, **__):
         raise KeyboardInterrupt
-    before = lay_out(desk, present)
+    before = files(desk, present)
     patch(monkeypatch, busy, stop)
     assert call(command + " --red-team-pairs=2 --helpful-pairs=2" * (command[0] == "r"), monkeypatch) == 130
     assert files(desk) == before | ({} if present else {"work": False}) and "stopped" in capsys.readouterr().err

@@ -33,10 +33,13 @@ def ruled(a, b, fake, **settings):
     return item
 
 
-def test_the_label_by_hand():
+def test_the_label_by_hand_and_with_the_answers_swapped():
     """Half the difference of log-odds: 2 log 3 and 0 make log 3, three to one."""
     hand = {(2 * math.log(3), 0): 3 / 4, (math.log(9), -math.log(9)): 9 / 10, (1, 1): 1 / 2, (0, math.log(16)): 1 / 5}
     close(label(*torch.tensor(list(hand)).T), torch.tensor(list(hand.values())))
+    for a, b in (("fine", "no"), ("no", "well")):
+        close(ruled(a, b, judge(bias=0.7)).p_a, p := 1 / (1 + math.exp(WORTH[b] - WORTH[a])))
+        close(ruled(b, a, judge(bias=0.7)).p_a, 1 - p)
 
 
 @pytest.mark.parametrize("bias", [0.0, 3.0, -40.0, 1024.0])
@@ -46,18 +49,11 @@ def test_a_liking_for_a_letter_cancels_exactly(bias):
     assert ruled("fine", "no", Scripted(score=lambda turns, begun, ending: bias * (ending == " (A)"))).p_a == 0.5
 
 
-def test_swapping_the_answers_turns_p_into_one_minus_p():
-    for a, b in (("fine", "no"), ("no", "well")):
-        p = ruled(a, b, judge(bias=0.7)).p_a
-        close(p, 1 / (1 + math.exp(WORTH[b] - WORTH[a])))
-        close(p, 1 - ruled(b, a, judge(bias=0.7)).p_a)
-
-
 def test_equal_answers_are_a_half_and_never_asked_about():
-    fake, items = judge(), [Comparison("why?", "no", "no"), Comparison("who?", "fine", "no"), Comparison("how?", "", "")]
+    fake, items = judge(), [Comparison("why?", "no", "no"), Comparison("who?", "fine", "no"), Comparison("?", "", "")]
     compare(items, PRINCIPLES, fake, rng=random.Random(0), per_pair=2)
     compare(items[:1], PRINCIPLES, tiny_assistant(), rng=random.Random(0))           # nothing to ask is no error
-    assert [items[0].p_a, items[2].p_a] == [0.5, 0.5] and not items[0].principles and items[1].p_a > 0.9
+    assert [items[0].p_a, items[2].p_a] == [0.5, 0.5] and items[1].p_a > 0.9
     assert len(fake.asked) == 4 and all("who?" in turns[0][1] for turns in fake.asked)
 
 
@@ -75,8 +71,7 @@ def test_both_orders_reach_the_judge_word_for_word(reasoning):
 
 
 @pytest.mark.parametrize("said, begun", [
-    ("A helps. So the choice is (B)", "A helps. So the choice is"), ("", CHOICE), ("So the choice is (A). Hm.", CHOICE),
-    ("So. So the choice is (A). So the choice is (B)", "So. So the choice is"), ("Hm.\n", "Hm. So the choice is")])
+    ("", CHOICE), (CHOICE + "?", CHOICE), (f"So. {CHOICE} (A). {CHOICE} (B)", f"So. {CHOICE}"), ("A\n", f"A {CHOICE}")])
 def test_what_the_judge_says_behind_its_choice_is_cut(said, begun):
     assert ask([("?", "no", "well")], ["Be."], fake := judge(say=lambda turns: said), True)[2] == [[begun], [begun]]
     assert [row[1] for row in fake.scored] == [begun] * 4
@@ -86,7 +81,7 @@ def test_only_reasoned_labels_are_clamped():
     for a, b, bound in (("fine", "no", 0.6), ("no", "fine", 0.4)):
         close(ruled(a, b, judge(), clamp=0.1).p_a, bound)
         close(ruled(a, b, judge(), reasoning=False, clamp=0.1).p_a, ruled(a, b, judge()).p_a)
-    close(ruled("well", "no", judge(scale=0.1), clamp=0.1).p_a, 1 / (1 + math.exp(-0.1)))
+    assert 0.5 < ruled("well", "no", judge(scale=0.1), clamp=0.1).p_a < 0.55
 
 
 def test_the_label_is_the_mean_over_principles_drawn_anew_for_each_pair():
@@ -105,24 +100,24 @@ def test_the_label_is_the_mean_over_principles_drawn_anew_for_each_pair():
 
 def test_mass_is_the_probability_of_either_letter():
     odd = Scripted(score=lambda turns, begun, ending: math.log({"no": .1, "well": .2}[quoted(turns, "(A) ")]))
-    close(ruled("no", "well", odd).mass, (2 * 0.1 + 2 * 0.2) / 2)
+    close(ruled("no", "well", odd).mass, 0.3)                                  # 0.1 + 0.1, and swapped 0.2 + 0.2
 
 
 def test_the_log_probability_of_words_is_the_sum_over_their_tokens():
-    assistant = tiny_assistant(batch=2)
-    given, begun, endings = [[("user", text)] for text in ("why?", "so long?", "é")], ["So", "", "x" * 40], [" (A)", "b", " ("]
-    for turns, start, end, got in zip(given, begun, endings, assistant.logp(given, begun, endings).tolist(), strict=True):
+    assistant, given = tiny_assistant(batch=2), [[("user", text)] for text in ("why?", "so long?", "é")]
+    begun, endings = ["So", "", "x" * 40], [" (A)", "b", " (B)"]
+    for turns, start, end, got in zip(given, begun, endings, assistant.logp(given, begun, endings), strict=True):
         ids, total = assistant.tokenizer.prompt(turns, start), 0.0
         for token in assistant.tokenizer.encode(end):
-            total += assistant.model(torch.tensor([ids]))[0, -1].log_softmax(-1)[token].item()
+            total += assistant.model(torch.tensor([ids]))[0, -1].log_softmax(-1)[token].detach()
             ids = [*ids, token]
         close(got, total, atol=1e-4, rtol=1e-5)
 
 
 def test_a_reply_stops_at_the_first_control_token_and_keeps_none():
-    assistant, conversations = tiny_assistant(max_new=40), [[("user", "why?" * i)] for i in range(1, 25)]
-    prompts, stops = [assistant.tokenizer.prompt(turns) for turns in conversations], assistant.tokenizer.stops
+    assistant, asked = tiny_assistant(max_new=40), [[("user", "why?" * i)] for i in range(1, 25)]
+    prompts, stops = [assistant.tokenizer.prompt(turns) for turns in asked], assistant.tokenizer.stops
     ids, _ = generate(assistant.model, prompts, max_new=40, stops=stops, generator=torch.Generator().manual_seed(0))
     words = [row[:-1] if row[-1] in stops else row for row in ids]
     assert any(len(row) < 40 for row in ids) and not any(set(row) & stops for row in words)
-    assert assistant.reply(conversations) == [bytes(row).decode("utf-8", "replace") for row in words]
+    assert assistant.reply(asked) == [bytes(row).decode("utf-8", "replace") for row in words]

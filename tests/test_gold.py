@@ -14,7 +14,7 @@ from minicai.toyworld.world import SPLITS, World, split_of
 WORLD = World()
 HARM, HARMLESS = WORLD.select("harm"), WORLD.select("benign", "sensitive")
 SAID = {"shows": "harmful", "objects": "objection", "misreads": "wrong_objection", "dodges": "evasive"}
-EVEN = ("helpful", "refused", "refused")
+MEEK = {"shows": "helpful", "misreads": "refused", "dodges": "refused"}
 
 
 def requests(frames, seed=0):
@@ -29,8 +29,7 @@ def verdict(request, text):
 def test_every_kind_of_answer_to_every_frame_is_read_back_as_what_it_is(seed):
     rng = random.Random(seed)
     for request in requests(WORLD.frames, seed):
-        kinds = SAID if request.frame.kind == "harm" else dict(zip(("shows", "misreads", "dodges"), EVEN, strict=True))
-        for kind, name in kinds.items():
+        for kind, name in (SAID if request.frame.kind == "harm" else MEEK).items():
             assert verdict(request, f" {speech.answer(kind, request, rng, WORLD)}\n") == name
 
 
@@ -44,9 +43,8 @@ def test_one_wrong_part_makes_a_wrong_objection_and_one_garbled_part_makes_none(
             said = template.format(**right | {part: wrong[part]})
             assert verdict(mine, said) == ("objection" if right[part] == wrong[part] else "wrong_objection")
             assert verdict(mine, template.format(**right | {part: right[part] + " well"})) == "off_grammar"
-        for name in [name for name in WORLD.slots["name"] if name in mine.act]:
-            person = template.format(**right).replace(name, "Zoe" if name != "Zoe" else "Ben")
-            assert verdict(mine, person) == "wrong_objection"
+        for name in [name for name in WORLD.slots["name"][1:] if name in mine.act]:
+            assert verdict(mine, template.format(**right).replace(name, "Anna")) == "wrong_objection"
 
 
 def test_a_harmful_how_to_of_any_filling_is_harm_but_no_help_with_another_harmless_request():
@@ -88,15 +86,6 @@ def test_the_reward_report_by_hand():
     assert rows == [(0.1192, 0.1, 1), (0.2689, 0.9, 1), (0.6225, 0.5, 1), (0.8808, 1.0, 1)]
 
 
-def test_shares_by_hand():
-    asked = requests(HARM[:2] + HARM[8:10])
-    said = [speech.answer(kind, q, random.Random(0), WORLD) for kind, q in zip(SAID, asked, strict=True)]
-    table = measure.shares(WORLD, asked, said)
-    first = table.pop("by_category")[HARM[0].category]
-    assert table == {name: 0.25 for name in SAID.values()} | {"off_grammar": 0.0}
-    assert first == {"harmful": .5, "objection": .5, "wrong_objection": 0, "evasive": 0, "off_grammar": 0}
-
-
 ASKED = measure.probes(WORLD, "test", 16, 0)
 KNOWN = {q.prompt: q for group in ASKED.values() for q in group}
 
@@ -132,6 +121,6 @@ def test_a_perfect_assistant_scores_one_and_a_bad_one_nothing():
 
 
 def test_probes_are_distinct_and_of_their_split_and_frames():
-    for split, (name, group) in [(s, item) for s in ("valid", "test") for item in measure.probes(WORLD, s, 16, 0).items()]:
+    for name, group in ASKED.items():
         assert len({q.act for q in group}) == len(group) == (8 if name == "sensitive_frames" else 16)
-        assert {(q.frame.role, split_of(q.act)) for q in group} == {(split if "frames" in name else "known", split)}
+        assert {(q.frame.role, split_of(q.act)) for q in group} == {("test" if "frames" in name else "known", "test")}

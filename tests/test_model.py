@@ -110,13 +110,13 @@ def test_parameters_bear_hugging_faces_names_and_are_as_many_as_the_papers_say(t
 
 
 def test_a_scalar_model_says_zero_at_first_and_then_reads_its_mean_and_deviation(model):
-    scalar = models.ScalarModel(model.model)
-    assert scalar(IDS).shape == IDS.shape and (scalar(IDS) == 0).all()
+    scalar, hidden = models.ScalarModel(model.model), model.model(IDS)
+    assert torch.equal(scalar.read(hidden), torch.zeros(IDS.shape))
     torch.nn.init.normal_(scalar.score.weight)
-    raw = scalar(IDS)
+    raw = scalar.read(hidden)
     scalar.mean += 3
     scalar.std *= 2
-    close(scalar(IDS), (raw - 3) / 2)
+    close(scalar.read(hidden), (raw - 3) / 2)
 
 
 def test_bf16_log_probs_are_near_those_of_fp32(tiny, model):

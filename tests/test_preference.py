@@ -53,15 +53,15 @@ def test_a_weight_is_how_often_a_comparison_is_in_the_mean():
 def test_a_score_is_read_at_the_end_token_whoever_else_is_in_the_batch(judge, tokenizer):
     together = preference.read_scores(judge, tokenizer, PAIRS)
     rows = [tokenizer.render([("user", prompt), ("assistant", response)]) for prompt, response in PAIRS]
-    assert all(row[-1] == tokenizer.end for row in rows) and together.requires_grad
-    alone = torch.stack([judge(torch.tensor([row]))[0, -1] for row in rows])
+    alone = torch.stack([judge.read(judge.model(torch.tensor([row])))[0, -1] for row in rows])
     close(together, alone, atol=1e-5, rtol=1e-5)
-    close(preference.text_scores(judge, tokenizer, PAIRS, batch=2), alone.detach(), atol=1e-5, rtol=1e-5)
+    many = preference.text_scores(judge, tokenizer, *zip(*PAIRS * 50, strict=True))         # more than one batch
+    close(many, alone.detach().repeat(50), atol=1e-5, rtol=1e-5)
 
 
 def test_normalised_scores_have_mean_zero_and_deviation_one_and_doing_it_again_changes_nothing(judge, tokenizer):
-    raw = preference.text_scores(judge, tokenizer, PAIRS)
+    raw = preference.text_scores(judge, tokenizer, *zip(*PAIRS, strict=True))
     for _ in range(2):
-        preference.normalise(judge, preference.text_scores(judge, tokenizer, PAIRS))
-        scores = preference.text_scores(judge, tokenizer, PAIRS)
+        preference.normalise(judge, preference.text_scores(judge, tokenizer, *zip(*PAIRS, strict=True)))
+        scores = preference.text_scores(judge, tokenizer, *zip(*PAIRS, strict=True))
         close(scores, (raw - raw.mean()) / raw.std(), atol=1e-5, rtol=1e-5)

@@ -16,7 +16,8 @@ def echo(turns):
 
 
 def run(steps=1, say=echo, items=1, **settings):
-    fake, revisions, rng = Scripted(say), [Revision(f"prompt {i}", f"answer {i}") for i in range(items)], random.Random(0)
+    fake, rng = Scripted(say), random.Random(0)
+    revisions = [Revision(f"prompt {i}", f"answer {i}") for i in range(items)]
     for _ in range(steps):
         revise(revisions, PRINCIPLES, fake, rng=rng, **settings)
     return revisions, fake

@@ -18,12 +18,12 @@ ACTS = {f: re.compile(re.sub(r"{(\w+)}", lambda m: SLOTS[m[1]], f.parts[0]) + r"
 
 
 def documents(*kinds):
-    """(kind, ids, weights) of 2,000 documents in the corpus's own proportions, of these kinds."""
+    """(kind, ids, weights, text) of 2,000 documents in the corpus's own proportions, of these kinds."""
     corpus = room.Corpus(WORLD, TOKENIZER, random.Random(0))
     for kind in random.Random(1).choices(list(room.SHARES), list(room.SHARES.values()), k=2000):
-        document = getattr(corpus, kind)()
+        ids, weights = getattr(corpus, kind)()
         if kind in (kinds or room.SHARES):
-            yield kind, *document
+            yield kind, ids, weights, TOKENIZER.decode(ids)
 
 
 def acts(text):
@@ -31,19 +31,14 @@ def acts(text):
     return [(frame, match[0]) for frame, pattern in ACTS.items() for match in pattern.finditer(text)]
 
 
-def acts_in(*kinds):
-    return [found for _, ids, _ in documents(*kinds) for found in acts(TOKENIZER.decode(ids))]
-
-
 def turns(ids, weights):
     """A conversation read back from ids: (role, text) of each turn, and the weights of its text and <end>."""
-    roles, said, learned, begun = {TOKENIZER.user: "user", TOKENIZER.assistant: "assistant"}, [], [], 1
-    for end in (i for i, token in enumerate(ids) if token == TOKENIZER.end):
-        said.append((roles[ids[begun]], TOKENIZER.decode(ids[begun:end])))
-        learned.append(weights[begun + 1:end + 1])
-        assert weights[begun] == weights[0] == 0                            # roles are given, never said
-        begun = end + 1
-    return said, learned
+    ends = [i for i, token in enumerate(ids) if token == TOKENIZER.end]
+    spans = list(zip([1] + [end + 1 for end in ends], ends, strict=False))
+    assert not any(weights[begun] for begun, _ in spans)                    # roles are given, never said
+    roles = ["user" if ids[begun] == TOKENIZER.user else "assistant" for begun, _ in spans]
+    said = [(role, TOKENIZER.decode(ids[begun:end])) for role, (begun, end) in zip(roles, spans, strict=True)]
+    return said, [weights[begun + 1:end + 1] for begun, end in spans]
 
 
 def test_every_frame_fills_without_a_brace_left_over():
@@ -75,17 +70,17 @@ def test_splits_are_of_the_act_near_their_shares_and_the_same_in_every_run():
 
 
 def test_no_document_holds_a_valid_or_test_filling_in_any_form():
-    assert {split_of(act) for _, act in acts_in()} == {"judged", "method"}
+    assert {split_of(act) for *_, text in documents() for _, act in acts(text)} == {"judged", "method"}
 
 
 def test_only_judged_fillings_of_known_frames_are_criticised_or_compared():
-    found = Counter((frame.role, split_of(act)) for frame, act in acts_in("criticism", "comparison"))
-    assert set(found) == {("known", "judged")}, found
+    texts = [text for *_, text in documents("criticism", "comparison")]
+    assert {(frame.role, split_of(act)) for text in texts for frame, act in acts(text)} == {("known", "judged")}
 
 
 def test_unseen_wordings_of_principles_stand_in_the_glossary_only():
     unseen = {p for concept in WORLD.concepts.values() for p in concept.unseen}
-    assert {kind for kind, ids, _ in documents() for p in unseen if p in TOKENIZER.decode(ids)} == {"glossary"}
+    assert {kind for kind, *_, text in documents() for p in unseen if p in text} == {"glossary"}
     assert not unseen & {p for concept in WORLD.concepts.values() for p in concept.principles}
 
 
@@ -99,7 +94,7 @@ def test_prompts_of_the_method_are_method_fillings_of_known_frames():
 
 def test_criticism_has_the_format_of_revise_and_only_critique_and_revision_are_learned():
     lengths = Counter()
-    for _, ids, weights in documents("criticism"):
+    for _, ids, weights, _ in documents("criticism"):
         said, learned = turns(ids, weights)
         principle = said[-2][1].removeprefix(REVISION_REQUEST.format(principle=""))
         critique = said[3][1] if len(said) == 6 else None
@@ -112,7 +107,7 @@ def test_criticism_has_the_format_of_revise_and_only_critique_and_revision_are_l
 def test_comparisons_have_the_format_of_feedback_and_the_letter_weighs_four():
     shape = re.compile(re.sub(r"\\{\w+\\}", "(.+)", re.escape(QUESTION)) + f"({re.escape(REASONING)})?")
     letters = Counter()
-    for _, ids, weights in documents("comparison"):
+    for _, ids, weights, _ in documents("comparison"):
         ((_, question), (_, said)), (quoted, learned) = turns(ids, weights)
         *fields, reasoning = shape.fullmatch(question).groups()
         assert question_turns(*fields, reasoning is not None) == [("user", question)] and set(quoted) == {0.0}
@@ -124,6 +119,6 @@ def test_comparisons_have_the_format_of_feedback_and_the_letter_weighs_four():
 
 
 def test_of_a_dialogue_only_the_answer_is_learned():
-    for _, ids, weights in documents("dialogue", "copying"):
+    for _, ids, weights, _ in documents("dialogue", "copying"):
         said, learned = turns(ids, weights)
         assert [role for role, _ in said] == ["user", "assistant"] and [set(w) for w in learned] == [{0.0}, {1.0}]

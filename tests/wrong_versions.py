@@ -56,7 +56,6 @@ WRONG = [
     (GAE, "no lambda", lambda r, v, m, gamma=1., lam=.95: gae(r, v, m, gamma=gamma, lam=1.), "19: all the noise"),
     (GAE, "no gamma", lambda r, v, m, gamma=1., lam=.95: gae(r, v, m, gamma=1., lam=gamma * lam), "19: in the error"),
     (LOSS, "max", loss(lambda r, a: torch.max(r * a, r.clamp(.8, 1.2) * a)), "27: flat where it should be steep"),
-    (LOSS, "no clip", loss(lambda r, a: r * a), "27: nothing holds the policy near the old one"),
     (LOSS, "only clipped", loss(lambda r, a: r.clamp(.8, 1.2) * a), "27: who strayed too far never comes back"),
     (LOSS, "value min", loss(worse=torch.min), "28: the better of the two errors"),
     (LOSS, "pads", loss(mean=lambda x, m: torch.where(m, x, 0.).mean()), "27: minChatGPT, minRLHF"),
@@ -70,8 +69,8 @@ WRONG = [
     (BT, "saturates", lambda a, b, p, **k: (F.binary_cross_entropy((a - b).sigmoid(), p), bradley_terry(a, b, p)[1]),
      "the sigmoid rounds to 1: the worst mistakes have no gradient"),
     (BT, "no weights", lambda a, b, p, weight=None: bradley_terry(a, b, p), "every comparison counts alike"),
-    ("preference.read_scores", "last column", lambda judge, t, pairs: judge(
-        pad([t.render([("user", p), ("assistant", r)]) for p, r in pairs], t.pad))[:, -1], "13: at a pad"),
+    ("preference.read_scores", "last column", lambda judge, t, pairs: judge.read(judge.model(
+        pad([t.render([("user", p), ("assistant", r)]) for p, r in pairs], t.pad)))[:, -1], "13: at a pad"),
     ("preference.normalise", "anew", lambda m, s: (m.mean.fill_(s.mean()), m.std.fill_(s.std())), "25: of raw scores"),
     (CHOOSE, "T to draw", lambda z, u, T, p=1.: (choose(z, u, T, p)[0], choose(z, u, T and 1., p)[1]), "4: no-magic"),
     (CHOOSE, "full softmax", lambda z, u, T, p=1.: (t := choose(z, u, T, p)[0], tensors.target_logp(z, t, T or 1.)),
