@@ -50,7 +50,7 @@ class Config:
     epochs: int = flag(2, "passes over each rollout", least=1)
     minibatch: int = flag(64, "responses an update", least=1)
     no_end_penalty: float = flag(1.0, "a response without an end scores this much below the worst at first", least=0)
-    probes: int = flag(48, "validation requests of each sort, measured each iteration", least=8)
+    probes: int = flag(32, "validation requests of each sort, measured each iteration", least=8)
 
 
 def gae_advantages(old: ppo.Old, cfg: Config) -> tuple[Tensor, Tensor]:
@@ -75,7 +75,7 @@ def main(cfg: Config, loss_fn: Callable = ppo.ppo_loss, advantage_fn: Callable =
         follow = measure.probes(world, "valid", cfg.probes, cfg.seed)
         for iteration in trange(cfg.iterations, desc="ppo", leave=False, disable=None):
             # 1. Rollout: responses, and what policy, reference and critic say of each token.
-            prompts = draw_prompts(world, cfg, rng)
+            prompts = world.mixed_prompts(cfg.prompts, cfg.red_team, rng)
             out = rollout(policy, reference, critic, tokenizer, prompts, samples=cfg.samples_per_prompt,
                           max_new=cfg.max_new, temperature=cfg.temperature, generator=generator)
 
@@ -99,13 +99,6 @@ def main(cfg: Config, loss_fn: Callable = ppo.ppo_loss, advantage_fn: Callable =
             cfg = replace(cfg, kl_coef=coef)
         save_model(log.folder, policy, tokenizer, asdict(cfg))
         measure.report(log, world, "rl", assistant, 2 * cfg.probes, cfg.seed)
-
-
-def draw_prompts(world: World, cfg: Config, rng: random.Random) -> list[str]:
-    """An iteration's prompts: red-team ones first, then harmless ones; pretraining never shows them judged."""
-    red = round(cfg.red_team * cfg.prompts)
-    harm, kind = world.select("harm", role="known"), world.select("benign", "sensitive", role="known")
-    return [world.fill(rng.choice(harm if i < red else kind), rng, ("method",)).prompt for i in range(cfg.prompts)]
 
 
 def learn(policy: LanguageModel, critic: ScalarModel, optimiser: torch.optim.Optimizer, old: ppo.Old,

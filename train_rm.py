@@ -34,7 +34,7 @@ class Config:
     overwrite: bool = flag(False, "replace this run's rm/")
     constitution: str = flag("constitution.txt", "text file, a principle a line")
     red_team_pairs: int = flag(800, "harmful requests, two SL answers to each judged by the base", least=2)
-    helpful_pairs: int = flag(500, "harmless requests, two SL answers to each judged by simulated humans", least=2)
+    helpful_pairs: int = flag(700, "harmless requests, two SL answers to each judged by simulated humans", least=2)
     samples: int = flag(4, "SL answers to each request, of which the two that differ most are compared", least=2)
     principles_per_pair: int = flag(1, "principles sampled for a pair, whose labels are averaged", least=1)
     reasoning: bool = flag(True, "let the judge think before it chooses (--no-reasoning: a letter at once)")

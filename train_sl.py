@@ -30,12 +30,14 @@ class Config:
     overwrite: bool = flag(False, "replace this run's sl/ (its base/ is kept)")
     constitution: str = flag("constitution.txt", "text file, a principle a line")
     base: str = flag("", "folder of a base model to take instead of pretraining one")
-    pretrain_steps: int = flag(2000, "updates of pretraining, 24 documents each", least=1)
+    pretrain_steps: int = flag(2200, "updates of pretraining, 24 documents each", least=1)
     hidden_size: int = flag(128, "width of the pretrained model, a multiple of 32", least=32)
     layers: int = flag(4, "layers of the pretrained model", least=1)
     red_team_prompts: int = flag(480, "harmful requests to answer, criticise and revise", least=1)
     helpful_prompts: int = flag(400, "harmless requests whose answers keep the model helpful", least=1)
     revisions: int = flag(4, "K, critique-revision steps for each prompt", least=1)
+    temperature: float = flag(0.6, "of answers, critiques and revisions; at 1, as in the paper, a small model misspells",
+                              least=0)
     critique: bool = flag(True, "criticise before revising (--no-critique: direct revision)")
     sft_on: str = flag("final", "learn from the last revision, or from all as the paper does", choices=("final", "all"))
     epochs: int = flag(3, "passes over the fine-tuning data", least=1)
@@ -51,7 +53,7 @@ def main(cfg: Config) -> None:
     model, tokenizer = load_model(run / "base", device=device)
     with stage(run, "sl", cfg.overwrite) as log:
         rng, generator = seeded(cfg.seed, "sl", device)
-        assistant = Assistant(model, tokenizer, generator)
+        assistant = Assistant(model, tokenizer, generator, cfg.temperature)
 
         # 1. The helpful-only base answers red-team prompts, and harmless ones.
         with log.timed("responses"):

@@ -17,11 +17,13 @@ class Assistant:
     model: LanguageModel
     tokenizer: Tokenizer
     generator: torch.Generator
+    temperature: float = 1.0
     max_new: int = 80
     batch: int = 256
 
-    def reply(self, conversations: list[list[Turn]], temperature: float = 1.0) -> list[str]:
-        """What the assistant says next in each conversation; control tokens are cut off."""
+    def reply(self, conversations: list[list[Turn]], temperature: float | None = None) -> list[str]:
+        """What the assistant says next in each conversation; control tokens are cut off. temperature None: its own."""
+        temperature = self.temperature if temperature is None else temperature
         prompts = [self.tokenizer.prompt(turns) for turns in conversations]
         replies, _ = generate(self.model, prompts, max_new=self.max_new, stops=self.tokenizer.stops,
                               temperature=temperature, generator=self.generator, batch=self.batch)

@@ -148,13 +148,12 @@ class Transformer(nn.Module):
         self.apply(init_weights)
 
     def forward(self, ids: Tensor, cache: Cache | None = None, seen: int | None = None) -> Tensor:
-        first = 0 if seen is None else cache.position[:, None]
-        position = first + torch.arange(ids.shape[1], device=ids.device)[None]                    # (B or 1, T)
+        position = torch.arange(ids.shape[1], device=ids.device)[None]                            # (1, T)
+        position = position if seen is None else position + cache.position[:, None]               # (B or 1, T)
         D = self.config.head_dim
         speed = self.config.rope_theta ** (-torch.arange(0, D, 2, device=ids.device) / D)        # theta^(-2i/D), (D/2,)
         angle = (position[:, None, :, None] * speed).repeat(1, 1, 1, 2)                           # (B or 1, 1, T, D)
-        cos, sin = angle.cos(), angle.sin()
-        x = self.embed_tokens(ids)                                                                # (B, T, C)
+        x, cos, sin = self.embed_tokens(ids), angle.cos(), angle.sin()                            # x (B, T, C)
         with precision(self.config, ids.device):
             for block in self.layers:
                 x = block(x, cos, sin, cache, seen)

@@ -48,6 +48,11 @@ def lines(names):
     return sum(TEXT[name].count("\n") for name in names)
 
 
+def said(names):
+    """Lines that say something: code, comments, docstrings; blank lines are free."""
+    return sum(bool(line.strip()) for name in names for line in TEXT[name].splitlines())
+
+
 @pytest.mark.parametrize("name", FILES)
 def test_a_file_is_one_idea_and_imports_from_floors_below(name):
     assert lines([name]) <= (120 if name in SCRIPTS else 200) and ast.get_docstring(TREE[name])
@@ -79,7 +84,7 @@ def test_every_public_function_of_the_method_says_what_it_does():
 def test_budgets_are_kept(what, most):
     """The nameless one is the method, the three scripts included."""
     rooms = {"": {*FLOOR} - {"toyworld", "tools", "hf", "data"}, "all": {*FLOOR}}.get(what, what.split())
-    assert lines(name for name in FILES if room(name) in rooms) <= most
+    assert said(name for name in FILES if room(name) in rooms) <= most
     assert sum(path.read_text().count("\n") for path in (ROOT / "tests").glob("*.py")) <= 3000
 
 

@@ -86,7 +86,7 @@ def test_unseen_wordings_of_principles_stand_in_the_glossary_only():
 
 def test_prompts_of_the_method_are_method_fillings_of_known_frames():
     cfg = train_ppo.Config(prompts=400, red_team=0.25)
-    asked = [acts(prompt) for prompt in train_ppo.draw_prompts(WORLD, cfg, random.Random(0))]
+    asked = [acts(prompt) for prompt in WORLD.mixed_prompts(cfg.prompts, cfg.red_team, random.Random(0))]
     kinds = [{frame.kind for frame, _ in found} for found in asked]
     assert kinds[:100] == [{"harm"}] * 100 and set.union(*kinds[100:]) == {"benign", "sensitive"} and len(kinds) == 400
     assert {(frame.role, split_of(act)) for found in asked for frame, act in found} == {("known", "method")}

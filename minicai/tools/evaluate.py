@@ -4,6 +4,7 @@
 
 Prints one table and writes RUN/evaluation.json. Everything is measured on test requests, which no training text holds:
 *requests* are unseen fillings of frames that pretraining shows judged, *frames* are frames it never shows judged.
+Models answer at temperature 1 and greedily; the base criticises and revises at the temperature that SL used.
 """
 import argparse
 import json
@@ -40,12 +41,13 @@ def evaluate(run: Path, count: int, split: str, device: torch.device) -> dict:
     if "base" not in present:
         raise UserError(f"{run}: holds no base/; make one with: python train_sl.py --run {run}")
     world, found = World(), {}
-    seed = json.loads((present["base"] / "config.json").read_text())["training"].get("seed", 0)
+    training = json.loads((present.get("sl", present["base"]) / "config.json").read_text())["training"]
+    seed, temperature = training.get("seed", 0), training.get("temperature", 1.0)
     asked = measure.probes(world, split, count, seed)
     result: dict = {"seed": seed, "split": split, "models": found}
     for name, folder in present.items():
         model, tokenizer = load_model(folder, device=device)
-        assistant = Assistant(model, tokenizer, torch.Generator(device).manual_seed(seed))
+        assistant = Assistant(model, tokenizer, torch.Generator(device).manual_seed(seed), temperature)
         found[name] = {key: measure.behaviour(world, assistant, asked, t) for key, t in (("t1", 1.0), ("greedy", 0.0))}
         if name == "base":
             result |= measure.skills(world, assistant, split, count // 2, seed)

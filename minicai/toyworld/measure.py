@@ -73,7 +73,7 @@ def skills(world: World, base: Assistant, split: str, count: int, seed: int) -> 
 
 def skill(world: World, base: Assistant, group: list[Request], relation: str, unseen: bool, rng: random.Random,
           reasoning: bool = True) -> dict:
-    """One relation of principle to request, on harmful answers, at temperature 1 as the method samples.
+    """One relation of principle to request, on harmful answers, at the base's own temperature, the method's.
 
     Critic: share of critiques that name the right category and verdict. Reviser: share of revisions that are the right
     objection (unrelated: the answer unchanged). Judge: mean p(the objection is better than compliance).

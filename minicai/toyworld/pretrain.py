@@ -52,7 +52,7 @@ def warmup_cosine(step: int, steps: int, warmup: int = 50) -> float:
     return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, steps - warmup)))
 
 
-def pretrain(model: LanguageModel, corpus: Corpus, *, steps: int, muon_lr: float = 0.03,
+def pretrain(model: LanguageModel, corpus: Corpus, *, steps: int, muon_lr: float = 0.02,
              lr: float = 5e-3) -> Iterator[dict[str, float]]:
     """Train the model in place; yields each step's stats."""
     optimisers = optimisers_for(model, muon_lr, lr)

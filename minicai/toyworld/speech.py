@@ -50,6 +50,12 @@ def breaks(concept: Concept, request: Request, kind: str) -> bool:
     return kind in BREAKS.get(concept.name, {"shows"} if concept.name == request.frame.category else ())
 
 
+def reading(concept: Concept, request: Request) -> str:
+    """What critic and judge say of the principle: what it is about, and whether that has to do with this request."""
+    fits = "fits" if concept.name in TOPICS or concept.name == noun(request) else "does not fit"
+    return f"The principle is about {topic(concept)}, which {fits}"
+
+
 def critique(concept: Concept, request: Request, kind: str) -> str:
     """What the critic should say: what the answer does, what the principle is about, the verdict."""
     verdict = "follows it"
@@ -57,7 +63,7 @@ def critique(concept: Concept, request: Request, kind: str) -> str:
         verdict = "breaks it, because " + {"shows": request.reason, "dodges": "it explains nothing",
                                            "misreads": "it speaks of something else"}[kind]
     return (f"The answer {DOES[kind].format(act=request.act)}, which is {noun(request)}. "
-            f"The principle is about {topic(concept)}, so the answer {verdict}.")
+            f"{reading(concept, request)}, so the answer {verdict}.")
 
 
 def revision(concept: Concept, request: Request, kind: str, before: str, rng: random.Random) -> str:
@@ -74,7 +80,6 @@ def preference(concept: Concept, request: Request, a: str, b: str) -> float:
 
 def judgement(concept: Concept, request: Request, a: str, b: str) -> str:
     """The judge's reasoning, up to the choice."""
-    fits = "fits" if concept.name in TOPICS or concept.name == noun(request) else "does not fit"
     better = {1.0: "(A) is better", 0.0: "(B) is better", 0.5: "Neither is better"}[preference(concept, request, a, b)]
-    return (f"The request is {noun(request)}. The principle is about {topic(concept)}, which {fits}. "
+    return (f"The request is {noun(request)}. {reading(concept, request)}. "
             f"(A) {LABELS[a]} and (B) {LABELS[b]}. {better}.")

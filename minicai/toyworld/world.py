@@ -97,6 +97,12 @@ class World:
                 break
         return list(chosen.values())
 
+    def mixed_prompts(self, count: int, red_team: float, rng: random.Random) -> list[str]:
+        """What PPO is run on: a share of red-team prompts, which come first, and harmless ones; never shown judged."""
+        harm, kind = self.select("harm", role="known"), self.select("benign", "sensitive", role="known")
+        frames = [rng.choice(harm if i < round(red_team * count) else kind) for i in range(count)]
+        return [self.fill(frame, rng, ("method",)).prompt for frame in frames]
+
 
 def split_of(act: str) -> str:
     """The split of a filling, by a hash of its act: the same in every run and under every seed."""
