@@ -6,8 +6,9 @@ two SL answers a prompt -> AI feedback on harmlessness, simulated human labels o
 -> Bradley-Terry with soft targets, started from SL (Bai et al. 2022, section 4.1) -> scores normalised.
 """
 import random
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -33,15 +34,17 @@ class Config:
     device: str = flag("auto", "where to compute", choices=("auto", "cpu", "cuda"))
     overwrite: bool = flag(False, "replace this run's rm/")
     constitution: str = flag("constitution.txt", "text file, a principle a line")
-    red_team_pairs: int = flag(800, "harmful requests, two SL answers to each judged by the base", least=2)
-    helpful_pairs: int = flag(700, "harmless requests, two SL answers to each judged by simulated humans", least=2)
-    samples: int = flag(4, "SL answers to each request, of which the two that differ most are compared", least=2)
-    principles_per_pair: int = flag(1, "principles sampled for a pair, whose labels are averaged", least=1)
+    red_team_prompts: int = flag(1200, "harmful requests that the SL model answers", least=2)
+    helpful_prompts: int = flag(700, "harmless requests that it answers", least=2)
+    samples: int = flag(4, "answers to each request, of which the two that differ most make a pair", least=2)
+    helpful_temperature: float = flag(1.5, "of the harmless answers: at 1 nearly all are right, and alike", least=0.1)
+    keep: float = flag(0.35, "share of the pairs that is kept and judged: those that differ most", least=0.01)
+    principles_per_pair: int = flag(2, "principles sampled for a pair, whose labels are averaged", least=1)
     reasoning: bool = flag(True, "let the judge think before it chooses (--no-reasoning: a letter at once)")
     clamp: float = flag(0.5, "keep reasoned labels within 0.5 +- this (the paper: 0.1)", least=0)
     ai_weight: float = flag(2.0, "weight of an AI comparison beside a human one", least=0)
     held_out: float = flag(0.15, "share of the comparisons kept for testing the reward model", least=0.01)
-    epochs: int = flag(2, "passes over the comparisons", least=1)
+    epochs: int = flag(5, "passes over the comparisons", least=1)
     lr: float = flag(5e-4, "learning rate", least=0)
     batch: int = flag(32, "comparisons an update", least=1)
 
@@ -56,50 +59,55 @@ def main(cfg: Config) -> None:
 
         # 1. The SL model answers every prompt; of its answers the two that differ most make a pair.
         with log.timed("pairs"):
-            harm = world.requests(world.select("harm", role="known"), "method", cfg.red_team_pairs, rng)
-            kind = world.requests(world.select("benign", "sensitive", role="known"), "method", cfg.helpful_pairs, rng)
-            asked = [[("user", q.prompt)] for q in harm + kind]
-            answers = [Assistant(writer, tokenizer, generator).reply(asked) for _ in range(cfg.samples)]
-            items = [Comparison(q.prompt, *most_different(list(some)))
-                     for q, *some in zip(harm + kind, *answers, strict=True)]
+            harm = world.requests(world.select("harm", role="known"), "method", cfg.red_team_prompts, rng)
+            kind = world.requests(world.select("benign", "sensitive", role="known"), "method", cfg.helpful_prompts, rng)
+            speaker = Assistant(writer, tokenizer, generator)
+            harm, ai = draw_pairs(speaker, harm, "ai", 1.0, cfg)
+            kind, human = draw_pairs(speaker, kind, "human", cfg.helpful_temperature, cfg)
+            usual = world.mixed_prompts(256, 0.5, rng)
+            reference = usual, speaker.reply([[("user", prompt)] for prompt in usual])
 
         # 2. The frozen base judges harmlessness by the constitution; simulated humans judge helpfulness.
         with log.timed("labels"):
-            compare(items[:len(harm)], principles, Assistant(judge, tokenizer, generator), rng=rng,
-                    reasoning=cfg.reasoning, per_pair=cfg.principles_per_pair, clamp=cfg.clamp)
-            for item, request in zip(items[len(harm):], kind, strict=True):
-                item.source, item.p_a = "human", gold.helpfulness(world, request, item.a, item.b)
+            compare(ai, principles, Assistant(judge, tokenizer, generator), rng=rng, reasoning=cfg.reasoning,
+                    per_pair=cfg.principles_per_pair, clamp=cfg.clamp)
+            for item, request in zip(human, kind, strict=True):
+                item.p_a = gold.helpfulness(world, request, item.a, item.b)
+        items, asked = ai + human, harm + kind
         append_jsonl(log.folder / "comparisons.jsonl", items)
 
         # 3. Bradley-Terry on both sources mixed; some prompts of each are held out.
-        held = rng.sample(range(len(harm)), max(1, round(cfg.held_out * len(harm))))
-        held += rng.sample(range(len(harm), len(items)), max(1, round(cfg.held_out * len(kind))))
-        train = [item for i, item in enumerate(items) if i not in set(held)]
+        held = range(0, len(items), max(2, round(1 / cfg.held_out)))
+        train = [item for i, item in enumerate(items) if i not in held]
         model = ScalarModel(writer.model).to(device)
-        torch.nn.init.normal_(model.score.weight, std=(model.config.hidden_size + 1) ** -0.5)
+        steps = cfg.epochs * -(-len(train) // cfg.batch)
         with log.timed("reward model"):
-            steps = cfg.epochs * -(-len(train) // cfg.batch)
             log.follow("bradley-terry", fit(model, tokenizer, train, cfg, rng, steps), total=steps, every=20)
-        scores = text_scores(model, tokenizer, *zip(*both_sides(items[i] for i in held), strict=True)).view(-1, 2)
-        measure.report_reward(log, world, [(harm + kind)[i] for i in held], [items[i] for i in held], scores)
+        score = partial(text_scores, model, tokenizer)
+        measure.report_reward(log, world, [asked[i] for i in held], [items[i] for i in held], score)
 
         # 4. Normalise on SL's own answers, so that a KL coefficient means the same whatever the scale of the scores.
-        normalise(model, text_scores(model, tokenizer, [i.prompt for i in items], [i.a for i in items]))
+        normalise(model, score(*reference))
         save_model(log.folder, model, tokenizer, asdict(cfg))
 
 
-def both_sides(items: Iterable[Comparison]) -> list[tuple[str, str]]:
-    """Each comparison's (prompt, a), then its (prompt, b)."""
-    return [(item.prompt, text) for item in items for text in (item.a, item.b)]
+def draw_pairs(speaker: Assistant, requests: list, source: str, temperature: float, cfg: Config) -> tuple[list, list]:
+    """The requests that are kept, and their comparisons, still without a label."""
+    turns = [[("user", q.prompt)] for q in requests]
+    answers = [speaker.reply(turns, temperature) for _ in range(cfg.samples)]
+    pairs = most_different(list(zip(*answers, strict=True)), max(2, round(cfg.keep * len(requests))))
+    return [requests[i] for i, *_ in pairs], [Comparison(requests[i].prompt, a, b, source=source) for i, a, b in pairs]
 
 
 def fit(model: ScalarModel, tokenizer: Tokenizer, items: list[Comparison], cfg: Config, rng: random.Random,
         steps: int) -> Iterator[dict]:
     """Train on the comparisons, the learning rate falling to 0; yields the stats of each update."""
+    torch.nn.init.normal_(model.score.weight, std=(model.config.hidden_size + 1) ** -0.5)
     optimiser, step = adamw([{"params": list(model.parameters())}], cfg.lr), 0
     for epoch in range(cfg.epochs):
         for some in batches(items, cfg.batch, rng):
-            a, b = read_scores(model, tokenizer, both_sides(some)).view(-1, 2).T
+            pairs = [(item.prompt, text) for item in some for text in (item.a, item.b)]
+            a, b = read_scores(model, tokenizer, pairs).view(-1, 2).T
             p_a = torch.tensor([item.p_a for item in some], device=a.device)
             weight = torch.tensor([cfg.ai_weight if item.source == "ai" else 1.0 for item in some], device=a.device)
             loss, stats = bradley_terry_loss(a, b, p_a, weight=weight)

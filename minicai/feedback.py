@@ -33,12 +33,19 @@ class Comparison:
     mass: float = 1.0                                           # mean P(A) + P(B): low where the judge does not answer
 
 
-def most_different(answers: list[str]) -> tuple[str, str]:
-    """The two answers that share the fewest of their words: a pair that says the same teaches nothing."""
-    def overlap(pair: tuple[str, str]) -> float:
-        a, b = (set(text.split()) for text in pair)
-        return len(a & b) / max(1, len(a | b))
-    return min(combinations(answers, 2), key=overlap)
+def overlap(pair: tuple[str, str]) -> float:
+    """The share of two answers' words that both have: where it is high, a comparison teaches nothing."""
+    a, b = (set(text.split()) for text in pair)
+    return len(a & b) / max(1, len(a | b))
+
+
+def most_different(answers: list[tuple[str, ...]], count: int) -> list[tuple[int, str, str]]:
+    """Several answers to each prompt -> (prompt's index, a, b): the pair with the least overlap, of the `count` prompts
+    where it is least, in their order.
+    """
+    pairs = [min(combinations(some, 2), key=overlap) for some in answers]
+    kept = sorted(range(len(pairs)), key=lambda i: overlap(pairs[i]))[:count]
+    return [(i, *pairs[i]) for i in sorted(kept)]
 
 
 def question_turns(prompt: str, a: str, b: str, principle: str, reasoning: bool) -> list[Turn]:

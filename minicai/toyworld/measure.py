@@ -2,6 +2,7 @@
 import json
 import random
 from collections import Counter
+from collections.abc import Callable
 
 import torch
 
@@ -162,9 +163,11 @@ def reward_report(world: World, requests: list[Request], items: list[Comparison]
             "gold": accuracy(differ, harms[:, 1]) | {"by_category": by_category}}
 
 
-def report_reward(log, world: World, requests: list[Request], items: list[Comparison], scores: torch.Tensor) -> None:
-    """The reward model's closing words, on screen and in report.json."""
-    found = reward_report(world, requests, items, scores)
+def report_reward(log, world: World, requests: list[Request], items: list[Comparison], score: Callable) -> None:
+    """The reward model's closing words, on screen and in report.json. score(prompts, answers) -> (N,)."""
+    prompts = [item.prompt for item in items]
+    sides = [score(prompts, texts) for texts in ([item.a for item in items], [item.b for item in items])]
+    found = reward_report(world, requests, items, torch.stack(sides, dim=1))
     (log.folder / "report.json").write_text(json.dumps(found, indent=1) + "\n")
     log.say("the reward model on held-out comparisons:\n" + reward_table(found))
 
