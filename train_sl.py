@@ -14,10 +14,10 @@ import torch
 
 from minicai import constitution
 from minicai.assistant import Assistant
-from minicai.checkpoint import load_model, save_model, whole_folder
+from minicai.checkpoint import load_model, save_model
 from minicai.finetune import finetune, response_example
 from minicai.revise import Revision, revise
-from minicai.run import append_jsonl, device_of, flag, script, seeded, stage
+from minicai.run import append_jsonl, device_of, flag, refuse_existing, script, seeded, stage
 from minicai.toyworld import measure, pretrain
 from minicai.toyworld.world import World
 
@@ -48,6 +48,7 @@ class Config:
 def main(cfg: Config) -> None:
     principles = constitution.load(cfg.constitution)
     device, run, world = device_of(cfg.device), Path(cfg.run), World()
+    refuse_existing(run, "sl", cfg.overwrite)
     bring_base(cfg, world, device)
     model, tokenizer = load_model(run / "base", device=device)
     with stage(run, "sl", cfg.overwrite) as log:
@@ -90,8 +91,8 @@ def bring_base(cfg: Config, world: World, device: torch.device) -> None:
     run = Path(cfg.run)
     if cfg.base:
         load_model(Path(cfg.base))                              # refuse what is no model before anything is written
-        with whole_folder(run / "base") as folder:
-            shutil.copytree(cfg.base, folder, dirs_exist_ok=True)
+        with stage(run, "base", cfg.overwrite) as log:
+            shutil.copytree(cfg.base, log.folder, dirs_exist_ok=True)
     elif not (run / "base").exists():
         with stage(run, "base", overwrite=False) as log:
             rng, generator = seeded(cfg.seed, "base", device)

@@ -2,6 +2,7 @@
 import argparse
 import dataclasses
 import json
+import math
 import random
 import sys
 import time
@@ -14,11 +15,12 @@ from tqdm import tqdm
 
 from minicai import UserError
 from minicai.checkpoint import whole_folder
+from minicai.optimise import Diverged
 
 
-def flag(default, help: str, least: float | None = None, choices: tuple[str, ...] | None = None):
-    """A field of a script's Config: its default, what it means, the least value allowed or all values allowed."""
-    return dataclasses.field(default=default, metadata={"help": help, "least": least, "choices": choices})
+def flag(default, help: str, least: float | None = None, most: float = math.inf, choices: tuple | None = None):
+    """A field of a script's Config: its default, what it means, and what is allowed: a range, or these values."""
+    return dataclasses.field(default=default, metadata={"help": help, "least": least, "most": most, "choices": choices})
 
 
 def parse_flags(config: type, description: str, argv: list[str] | None = None):
@@ -34,9 +36,9 @@ def parse_flags(config: type, description: str, argv: list[str] | None = None):
                                 metavar=f.type.__name__, help=f"{f.metadata['help']} (default: {f.default!r})")
     cfg = config(**vars(parser.parse_args(argv)))
     for name, f in fields.items():
-        least, value = f.metadata["least"], getattr(cfg, f.name)
-        if least is not None and not value >= least:
-            parser.error(f"{name} must be at least {least}, not {value}")
+        least, most, value = f.metadata["least"], f.metadata["most"], getattr(cfg, f.name)
+        if least is not None and not least <= value <= most:
+            parser.error(f"{name} must be at least {least}{f' and at most {most}' * (most < math.inf)}, not {value}")
     return cfg
 
 
@@ -45,7 +47,7 @@ def script(main: Callable, config: type, description: str, argv: list[str] | Non
     cfg = parse_flags(config, description, argv)
     try:
         main(cfg)
-    except UserError as error:
+    except (UserError, Diverged) as error:
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(2) from None
     except KeyboardInterrupt:
@@ -97,11 +99,18 @@ class Log:
         self.say(f"{what}: {self.seconds[what]} s")
 
 
+def refuse_existing(run: Path, name: str, overwrite: bool) -> None:
+    """UserError if the stage has been done and is not to be done anew, or if the run is no folder."""
+    if run.exists() and not run.is_dir():
+        raise UserError(f"{run} is a file; --run names the folder of a run")
+    if (run / name).exists() and not overwrite:
+        raise UserError(f"{run / name} exists already; add --overwrite to make it anew, or choose another --run")
+
+
 @contextmanager
 def stage(run: Path, name: str, overwrite: bool) -> Iterator[Log]:
     """The folder run/name in the making, with its log. It appears whole when the block ends, or not at all."""
-    if (run / name).exists() and not overwrite:
-        raise UserError(f"{run / name} exists already; add --overwrite to make it anew, or choose another --run")
+    refuse_existing(run, name, overwrite)
     with whole_folder(run / name) as folder:
         log = Log(folder, name)
         yield log

@@ -39,7 +39,7 @@ sl stray | | stray
 rm | | base
 rm | base | sl
 rm | base sl rm | --overwrite
-rm --red-team-pairs=4 --helpful-pairs=4 --held-out=1.5 | base sl | --held-out
+rm --red-team-prompts=4 --helpful-prompts=4 --held-out=1.5 | base sl | --held-out
 ppo | base sl | rm
 ppo | base sl rm ppo | --overwrite
 ppo --top-p=0.9 | | --top-p
@@ -105,7 +105,7 @@ def test_ctrl_c_leaves_what_was_there_and_nothing_half_written(command, present,
         raise KeyboardInterrupt
     before = files(desk, present)
     patch(monkeypatch, busy, stop)
-    assert call(command + " --red-team-pairs=2 --helpful-pairs=2" * (command[0] == "r"), monkeypatch) == 130
+    assert call(command + " --red-team-prompts=2 --helpful-prompts=2" * (command[0] == "r"), monkeypatch) == 130
     assert files(desk) == before | ({} if present else {"work": False}) and "stopped" in capsys.readouterr().err
 
 

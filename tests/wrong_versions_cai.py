@@ -35,10 +35,10 @@ WRONG = [
     ("revise.revision_turns", "two draws", lambda prompt, answer, p, c: [
         *revision_turns(prompt, answer, p, c)[:-1], *revision_turns(prompt, answer, "Principle 1.", c)[-1:]],
      "critique and revision of a step do not share a principle"),
-    ("revise.revise", "nested", afterwards(acts.revise, "prompt", lambda item, _: f"{item.prompt} {item.critiques[-1]}"),
+    ("revise.revise", "nested", afterwards(acts.revise, "prompt", lambda item, _: item.prompt + item.critiques[-1]),
      "the conversation grows by each critique"),
     ("revise.clean", "no strip", lambda text: text, "echoed labels are learned, and blanks count as answers"),
-    ("feedback.label", "mean of p", lambda x, y: (x.sigmoid() + (-y).sigmoid()) / 2, "bias cancels to first order only"),
+    ("feedback.label", "mean of p", lambda x, y: (x.sigmoid() + (-y).sigmoid()) / 2, "bias cancels only nearly"),
     ("feedback.label", "no half", lambda x, y: (x - y).sigmoid(), "twice as sure as the judge"),
     ("feedback.ask", "sampled", lambda pairs, principles, a, reasoning: ask(pairs, principles, Box(
         reply=lambda asked, temperature: a.reply(asked), logp=a.logp), reasoning), "equal questions differ"),

@@ -41,7 +41,11 @@ def evaluate(run: Path, count: int, split: str, device: torch.device) -> dict:
     if "base" not in present:
         raise UserError(f"{run}: holds no base/; make one with: python train_sl.py --run {run}")
     world, found = World(), {}
-    training = json.loads((present.get("sl", present["base"]) / "config.json").read_text())["training"]
+    config = present.get("sl", present["base"]) / "config.json"
+    try:
+        training = json.loads(config.read_text())["training"]
+    except (OSError, ValueError, KeyError):
+        raise UserError(f"{config}: is not what a stage writes; make the stage anew") from None
     seed, temperature = training.get("seed", 0), training.get("temperature", 1.0)
     asked = measure.probes(world, split, count, seed)
     result: dict = {"seed": seed, "split": split, "models": found}
