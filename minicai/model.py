@@ -32,8 +32,8 @@ def compute_dtype(config: ModelConfig, device: torch.device) -> torch.dtype:
     """bfloat16 on CUDA and on CPUs with bf16 units, else float32: the one place where precision is decided."""
     if config.dtype != "auto":
         return getattr(torch, config.dtype)
-    has_units = device.type == "cuda" or device.type == "cpu" and torch.ops.mkldnn._is_mkldnn_bf16_supported()
-    return torch.bfloat16 if has_units else torch.float32
+    on_cpu = torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    return torch.bfloat16 if device.type == "cuda" or on_cpu else torch.float32
 
 
 def precision(config: ModelConfig, device: torch.device) -> torch.autocast:
