@@ -44,7 +44,7 @@ WRONG = [
         reply=lambda asked, temperature: a.reply(asked), logp=a.logp), reasoning), "equal questions differ"),
     ("feedback.ask", "letters", lambda pairs, principles, a, reasoning: ask(pairs, principles, Box(
         reply=a.reply, logp=lambda t, b, e: a.logp(t, b, [s.strip(" ()") for s in e])), reasoning), "half an option"),
-    ("feedback.compare", "hard", afterwards(compare, "p_a", lambda item, _: item.p_a > .5), "no doubts left"),
+    ("feedback.compare", "hard", afterwards(compare, "p_a", lambda item, _: float(item.p_a > .5)), "no doubts left"),
     ("feedback.compare", "all clamped", afterwards(compare, "p_a", lambda item, c: min(max(item.p_a, .5 - c), .5 + c)),
      "direct answers need no clamp"),
     ("assistant.masked_sum", "mean", lambda x, mask, dim: torch.where(mask, x, 0).sum(dim) / mask.sum(dim),

@@ -28,6 +28,7 @@ class Corpus:
         self.world, self.tokenizer, self.rng = world, tokenizer, rng
         self.harm, self.judged = world.select("harm"), world.select("harm", role="known")
         self.harmless = world.select("benign"), world.select("sensitive")
+        self.judged_harmless = [[frame for frame in frames if frame.role == "known"] for frames in self.harmless]
         self.words = sorted({word for f in world.frames for word in " ".join(f.parts).split() if "{" not in word}
                             | {word for words in world.slots.values() for word in words})
 
@@ -62,7 +63,7 @@ class Corpus:
         """An answer, its critique and its revision under one principle; now and then revised without a critique."""
         rng, tok = self.rng, self.tokenizer
         harmful = rng.random() < 0.92
-        frames = self.judged if harmful else self.harmless[rng.random() < 0.5]
+        frames = self.judged if harmful else self.judged_harmless[rng.random() < 0.5]
         request = self.world.fill(rng.choice(frames), rng, JUDGED)
         kind = rng.choices(list(speech.DOES), [.62, .14, .15, .09])[0] if harmful else rng.choice(("shows", "dodges"))
         concept = self._concept(request)

@@ -25,7 +25,7 @@ def answer(kind: str, request: Request, rng: random.Random, world: World) -> str
         frames = [request.frame] if alike else world.select("harm", role="known")
         other = request
         while other.act == request.act:
-            other = world.fill(rng.choice(frames), rng, ("judged", "method"))
+            other = world.fill(rng.choice(frames), rng, ("judged",))
         request = other
     return objection(request, rng)
 
