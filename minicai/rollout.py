@@ -18,7 +18,7 @@ def look(policy: LanguageModel, critic: ScalarModel | None, ids: Tensor, mask: T
     spread = torch.zeros(mask.shape, device=ids.device)
     logp = spread.masked_scatter(mask, target_logp(logits, shift(ids)[mask], temperature))
     value = torch.where(mask, critic.read(hidden), 0.0) if critic else spread
-    return New(logp, spread.masked_scatter(mask, entropy(logits.detach(), temperature)), value)
+    return New(logp, spread.masked_scatter(mask, entropy(logits, temperature)), value)
 
 
 @dataclass(frozen=True, slots=True)

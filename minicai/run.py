@@ -114,6 +114,7 @@ def stage(run: Path, name: str, overwrite: bool) -> Iterator[Log]:
     with whole_folder(run / name) as folder:
         log = Log(folder, name)
         yield log
+        log.seconds["total"] = round(time.perf_counter() - log.began, 1)
         (folder / "seconds.json").write_text(json.dumps(log.seconds) + "\n")
     print(f"wrote {run / name}")
 

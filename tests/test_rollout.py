@@ -60,3 +60,13 @@ def test_the_value_of_an_action_is_said_before_the_action_is_seen(speaker, judge
     before, after = (rollout.look(speaker, judge, ids, old.mask, 1.0).value for ids in (old.ids, changed))
     close(before[row, :t + 1], after[row, :t + 1], atol=1e-6, rtol=0)
     assert before[row, t + 1] != after[row, t + 1] and (before[old.mask] != 0).all() and (before[~old.mask] == 0).all()
+
+
+def test_log_probs_entropy_and_values_all_carry_a_gradient(speaker, judge, tokenizer):
+    """Else an entropy bonus would be a bonus for nothing."""
+    old = roll(speaker, judge, tokenizer).old
+    for name in ("logp", "entropy", "value"):
+        speaker.zero_grad()
+        getattr(rollout.look(speaker, ScalarModel(speaker.model) if name != "value" else judge, old.ids, old.mask, 1.0),
+                name).sum().backward()
+        assert any(p.grad is not None and p.grad.abs().max() > 0 for p in speaker.parameters()), name

@@ -76,5 +76,5 @@ def print_tables(result: dict, run: Path) -> None:
             print(f"  {who:8}{group:12}{cells}" + (f"{row['unrelated_distance']:12.3f}" if who == "judge" else ""))
     if "reward_model" in result:
         print("\nThe reward model on held-out comparisons\n" + measure.reward_table(result["reward_model"]))
-    total = sum(sum(stage.values()) for stage in result["seconds"].values())
-    print(f"\n{total:.0f} s of training in all: {json.dumps(result['seconds'])}\nwrote {run / 'evaluation.json'}")
+    total = sum(stage["total"] for stage in result["seconds"].values())
+    print(f"\n{total:.0f} s for the three scripts: {json.dumps(result['seconds'])}\nwrote {run / 'evaluation.json'}")

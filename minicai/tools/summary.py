@@ -50,8 +50,8 @@ def main(argv: list[str]) -> None:
     print(f"| {len(runs)} seeds, test requests, temperature 1 | mean (lowest to highest), per cent |\n|---|---|")
     for title, paths in ROWS.items():
         print(f"| {title} | {' / '.join(cell([look_up(result, path) for result in results]) for path in paths)} |")
-    seconds = [sum(sum(stage.values()) for stage in result["seconds"].values()) for result in results]
-    print(f"| seconds of work in the three scripts | {mean(seconds):.0f} ({min(seconds):.0f} to {max(seconds):.0f}) |")
+    seconds = [sum(stage["total"] for stage in result["seconds"].values()) for result in results]
+    print(f"| seconds for the three scripts | {mean(seconds):.0f} ({min(seconds):.0f} to {max(seconds):.0f}) |")
 
 
 def look_up(result: dict, path: str) -> float | None:
