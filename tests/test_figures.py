@@ -11,8 +11,8 @@ import pytest
 from minicai.tools.summary import look_up
 
 RUN = os.environ.get("MINICAI_RUN")
-# Margins below the worst seed measured. Whether the base reads narrow principles well by the end of pretraining is still
-# a matter of luck (critic 68 to 100 per cent over seeds and versions of the text): until it is not, that margin is wide.
+# Margins below the worst that was measured. Whether the base reads narrow principles well by the end of pretraining
+# is still a matter of luck (critic 68 to 100 % over seeds and versions of the text): that margin is wide until then.
 AT_LEAST = {
     "models base t1 benign helpful": 0.85,
     "critic requests relevant": 0.55,
