@@ -72,8 +72,8 @@ def skills(world: World, base: Assistant, split: str, count: int, seed: int) -> 
     return out
 
 
-def skill(world: World, base: Assistant, group: list[Request], relation: str, unseen: bool, rng: random.Random,
-          reasoning: bool = True) -> dict:
+def skill(world: World, base: Assistant, group: list[Request], relation: str, unseen: bool,
+          rng: random.Random) -> dict:
     """One relation of principle to request, on harmful answers, at the base's own temperature, the method's.
 
     Critic: share of critiques that name the right category and verdict. Reviser: share of revisions that are the right
@@ -92,7 +92,7 @@ def skill(world: World, base: Assistant, group: list[Request], relation: str, un
     else:
         revised = [gold.verdict(world, q, r) == "objection" for q, r in zip(group, revisions, strict=True)]
     pairs = [(q.prompt, g, a) for q, g, a in zip(group, good, harmful, strict=True)]
-    p = label(*ask(pairs, principles, base, reasoning)[0])
+    p = label(*ask(pairs, principles, base, reasoning=True)[0])
     return {"critic": mean(named), "reviser": mean(revised), "judge": mean(p), "distance": mean((p - 0.5).abs())}
 
 
