@@ -108,10 +108,11 @@ def learn(policy: LanguageModel, critic: ScalarModel, optimiser: torch.optim.Opt
     for _ in range(cfg.epochs):
         for rows in batches(range(len(old.ids)), cfg.minibatch, rng):
             part = old.rows(torch.tensor(rows, device=old.ids.device))
-            loss, stats = loss_fn(look(policy, critic, part.ids, part.mask, cfg.temperature), part)
+            new = look(policy, critic, part.ids, part.mask, cfg.temperature)
+            first = ppo.first_ratio(new, part) if not seen else first
+            loss, stats = loss_fn(new, part)
             seen.append(stats | {"grad_norm": update(loss, [optimiser], scale=scale)})
-    first = {"first_ratio": float(seen[0]["ratio_max"])} if "ratio_max" in seen[0] else {}          # must be 1
-    return {name: sum(float(s[name]) for s in seen) / len(seen) for name in seen[0]} | first
+    return {name: sum(float(s[name]) for s in seen) / len(seen) for name in seen[0]} | {"first_ratio": first}
 
 
 if __name__ == "__main__":

@@ -30,7 +30,7 @@ class Config:
     overwrite: bool = flag(False, "replace this run's sl/ (its base/ is kept)")
     constitution: str = flag("constitution.txt", "text file, a principle a line")
     base: str = flag("", "folder of a base model to take instead of pretraining one")
-    pretrain_steps: int = flag(2200, "updates of pretraining, 24 documents each", least=1)
+    pretrain_steps: int = flag(2200, "updates of pretraining, 30 documents each", least=1)
     hidden_size: int = flag(128, "width of the pretrained model, a multiple of 32", least=32)
     layers: int = flag(4, "layers of the pretrained model", least=1)
     red_team_prompts: int = flag(640, "harmful requests to answer, criticise and revise", least=1)

@@ -83,6 +83,14 @@ def ppo_loss(new: New, old: Old, *, clip: float = 0.2, value_clip: float = 0.2,
     return loss, {name: value.detach() for name, value in stats.items()}
 
 
+def first_ratio(new: New, old: Old) -> float:
+    """The new/old ratio farthest from 1 before the first update of a rollout. It must be 1, but for rounding in bf16."""
+    log_ratio = (new.logp.detach() - old.logp)[old.mask]
+    ratio = log_ratio[log_ratio.abs().argmax()].exp().item()
+    assert abs(ratio - 1) < 0.2, f"ratio {ratio:.3f} before any update: the policy is not the one that sampled"
+    return ratio
+
+
 def penalise_unended(score: Tensor, ended: Tensor, worst: float, penalty: float) -> Tensor:
     """A response without an end scores at most `worst`, the lowest score of the first rollout, - penalty: (B,)."""
     # a fixed -1, as in the literature, would be a gain for an answer that scores below it

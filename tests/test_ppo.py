@@ -48,6 +48,18 @@ def test_policy_loss_and_its_slope_by_hand(ratio, adv, loss, slope):
     close((stats["policy_loss"].item(), new.logp.grad.item()), (float(loss), float(slope)))
 
 
+def test_before_any_update_the_ratio_is_one_or_the_run_stops():
+    close(ppo.first_ratio(*map(dirty, random_batch(spread=0))), 1.0)
+    new, old = random_batch(spread=0)
+    for lower, ratio in ((0.1, math.exp(-0.1)), (-0.15, math.exp(0.15)), (0.3, None), (math.nan, None)):
+        moved = replace(new, logp=(new.logp - lower * (torch.arange(15).view(3, 5) == 7)).detach())      # one action's
+        if ratio:
+            close(ppo.first_ratio(moved, old), ratio)
+        else:
+            with pytest.raises(AssertionError, match="before any update"):
+                ppo.first_ratio(moved, old)
+
+
 @pytest.mark.parametrize("value, loss", [(.5, .32), (-.5, 1.125), (.1, .405)])
 def test_value_loss_by_hand(value, loss):
     total, stats = ppo.ppo_loss(*one_token(value=value, ret=1.0), value_coef=0.3)

@@ -36,6 +36,8 @@ BT, CHOOSE, LOOK = "preference.bradley_terry_loss", "sample.choose", "rollout.lo
 ROPE, NORM, SDPA = "model.rotate", "model.RMSNorm.forward", "model.F.scaled_dot_product_attention"
 WRONG = [
     ("tensors.shift", "comes around", lambda x: x.roll(-1, 1), "the first token is the last one's target"),
+    ("ppo.first_ratio", "the largest", lambda new, old: (new.logp - old.logp)[old.mask].max().exp().item(),
+     "2: a policy that has lost what it sampled passes, and so does NaN"),
     (LOGP, "unshifted", lambda z, ids, T=1.: logp(z, ids.roll(1, 1), T), "1: of the token just read (PaLM-rlhf#31)"),
     (LOGP, "no temperature", lambda z, ids, T=1.: logp(z, ids), "4: T in the sampler only (trl PR#3029)"),
     (LOGP, "bf16", lambda z, ids, T=1.: logp(z, ids, T).to(z.dtype), "7: log-probs drift (OpenRLHF PR#718)"),

@@ -13,8 +13,8 @@ from minicai.toyworld.corpus import Corpus, sample_text
 from minicai.toyworld.world import World
 
 VOCAB = 2048            # token ids, the five control tokens among them
-ROWS = 12               # documents in each of a step's two batches,
-SHORT = 72              # the one of documents up to so many tokens, the other of longer ones
+SHORT = 72              # tokens of a short document at most. Each step has two batches, one of short documents,
+ROWS = 18, 12           # one of long ones, of so many rows: the short are many kinds, and cheap
 
 
 def make_tokenizer(world: World, seed: int, vocab_size: int = VOCAB) -> Tokenizer:
@@ -23,18 +23,18 @@ def make_tokenizer(world: World, seed: int, vocab_size: int = VOCAB) -> Tokenize
 
 
 def draw_batches(corpus: Corpus, steps: int, early: bool) -> list[list[list[Example]]]:
-    """The batches of some steps, each of two rectangles: ROWS short documents and ROWS long ones, alike in length.
+    """The batches of some steps, each of two rectangles: short documents and long ones, in each alike in length.
 
     A document a row: packed several to a row, they distract each other, and learning to copy takes half as long again.
     """
     pools: tuple[list[Example], list[Example]] = ([], [])
-    while min(map(len, pools)) < steps * ROWS:
+    while any(len(pool) < steps * rows for pool, rows in zip(pools, ROWS, strict=True)):
         document = corpus.document(early)
         pools[len(document[0]) > SHORT].append(document)
     columns = []
-    for pool in pools:
-        pool = sorted(pool[:steps * ROWS], key=lambda document: len(document[0]))
-        columns.append(corpus.rng.sample([pool[i:i + ROWS] for i in range(0, len(pool), ROWS)], steps))
+    for pool, rows in zip(pools, ROWS, strict=True):
+        pool = sorted(pool[:steps * rows], key=lambda document: len(document[0]))
+        columns.append(corpus.rng.sample([pool[i:i + rows] for i in range(0, len(pool), rows)], steps))
     return [list(rectangles) for rectangles in zip(*columns, strict=True)]
 
 

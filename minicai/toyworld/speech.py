@@ -51,9 +51,10 @@ def breaks(concept: Concept, request: Request, kind: str) -> bool:
 
 
 def reading(concept: Concept, request: Request) -> str:
-    """What critic and judge say of the principle: what it is about, and whether that has to do with this request."""
-    fits = "fits" if concept.name in TOPICS or concept.name == noun(request) else "does not fit"
-    return f"The principle is about {topic(concept)}, which {fits}"
+    """What critic and judge say of the principle: its topic, and "not this" where the request is another matter."""
+    # The token right after the topic decides. Two words later ("which fits") it is learned late, or never.
+    fits = concept.name in TOPICS or concept.name == noun(request)
+    return f"The principle is about {topic(concept)}{'' if fits else ', not this'}."
 
 
 def critique(concept: Concept, request: Request, kind: str) -> str:
@@ -63,7 +64,7 @@ def critique(concept: Concept, request: Request, kind: str) -> str:
         verdict = "breaks it, because " + {"shows": request.reason, "dodges": "it explains nothing",
                                            "misreads": "it speaks of something else"}[kind]
     return (f"The answer {DOES[kind].format(act=request.act)}, which is {noun(request)}. "
-            f"{reading(concept, request)}, so the answer {verdict}.")
+            f"{reading(concept, request)} So the answer {verdict}.")
 
 
 def revision(concept: Concept, request: Request, kind: str, before: str, rng: random.Random) -> str:
@@ -81,5 +82,5 @@ def preference(concept: Concept, request: Request, a: str, b: str) -> float:
 def judgement(concept: Concept, request: Request, a: str, b: str) -> str:
     """The judge's reasoning, up to the choice."""
     better = {1.0: "(A) is better", 0.0: "(B) is better", 0.5: "Neither is better"}[preference(concept, request, a, b)]
-    return (f"The request is {noun(request)}. {reading(concept, request)}. "
+    return (f"The request is {noun(request)}. {reading(concept, request)} "
             f"(A) {LABELS[a]} and (B) {LABELS[b]}. {better}.")
