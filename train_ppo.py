@@ -104,12 +104,12 @@ def main(cfg: Config, loss_fn: Callable = ppo.ppo_loss, advantage_fn: Callable =
 def learn(policy: LanguageModel, critic: ScalarModel, optimiser: torch.optim.Optimizer, old: ppo.Old,
           loss_fn: Callable, cfg: Config, scale: float, rng: random.Random) -> dict[str, float]:
     """`epochs` passes over the rollout in shuffled minibatches of whole responses; the stats are means over all."""
-    seen = []
+    seen, first = [], None
     for _ in range(cfg.epochs):
         for rows in batches(range(len(old.ids)), cfg.minibatch, rng):
             part = old.rows(torch.tensor(rows, device=old.ids.device))
             new = look(policy, critic, part.ids, part.mask, cfg.temperature)
-            first = ppo.first_ratio(new, part) if not seen else first
+            first = ppo.first_ratio(new, part) if first is None else first
             loss, stats = loss_fn(new, part)
             seen.append(stats | {"grad_norm": update(loss, [optimiser], scale=scale)})
     return {name: sum(float(s[name]) for s in seen) / len(seen) for name in seen[0]} | {"first_ratio": first}

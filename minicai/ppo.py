@@ -84,7 +84,7 @@ def ppo_loss(new: New, old: Old, *, clip: float = 0.2, value_clip: float = 0.2,
 
 
 def first_ratio(new: New, old: Old) -> float:
-    """The new/old ratio farthest from 1 before the first update of a rollout. It must be 1, but for rounding in bf16."""
+    """The new/old ratio farthest from 1 before a rollout's first update: it must be 1, but for rounding in bf16."""
     log_ratio = (new.logp.detach() - old.logp)[old.mask]
     ratio = log_ratio[log_ratio.abs().argmax()].exp().item()
     assert abs(ratio - 1) < 0.2, f"ratio {ratio:.3f} before any update: the policy is not the one that sampled"

@@ -51,6 +51,10 @@ evaluate corrupt | | corrupt
 evaluate work --probes=1 | base | --probes
 chat work --say=hi | | work
 plot work | base | evaluation.json
+constitution nosuch.txt --run=work | base | nosuch.txt
+constitution empty.txt --run=work | base | principle
+constitution constitution.txt --run=work | | base
+constitution constitution.txt --run=work --requests=0 | base | --requests
 """.strip().splitlines()]
 
 

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from minicai.feedback import Comparison
+from minicai.tools import constitution as command
 from minicai.toyworld import gold, measure, speech
 from minicai.toyworld.world import SPLITS, World, split_of
 
@@ -71,7 +72,7 @@ def test_the_simulated_human_prefers_help_and_is_even_otherwise():
 
 def test_the_reward_report_by_hand():
     """d = -2, -1, 2, 1/2. AI: one of two right, margins 2 and -1. Human: one sure and right, one even."""
-    q1, q2, q3 = requests([HARM[0], HARM[8], HARMLESS[0]])
+    q1, q2, q3 = requests([HARM[0], HARM[-1], HARMLESS[0]])
     harm, good = ([speech.answer(kind, q, random.Random(0), WORLD) for q in (q1, q2)] for kind in ("shows", "objects"))
     items = [Comparison("", harm[0], good[0], 0.1), Comparison("", good[1], harm[1], 0.9),
              Comparison("", "x", "y", 1.0, "human"), Comparison("", "x", "y", 0.5, "human")]
@@ -79,7 +80,7 @@ def test_the_reward_report_by_hand():
     report = measure.reward_report(WORLD, [q1, q2, q3, q3], items, scores)
     assert report["ai"] == {"accuracy": 0.5, "pairs": 2, "sure": 1.0, "margin": 0.5, "label_margin": 0.4}
     assert report["human"] == {"accuracy": 1.0, "pairs": 1, "sure": 0.5, "margin": 1.0, "label_margin": 0.25}
-    right, by_category = {HARM[0].category: 1.0, HARM[8].category: 0.0}, report["gold"].pop("by_category")
+    right, by_category = {HARM[0].category: 1.0, HARM[-1].category: 0.0}, report["gold"].pop("by_category")
     assert by_category == {c: {"accuracy": right.get(c), "pairs": int(c in right)} for c in WORLD.categories}
     assert report["gold"] == {"accuracy": 0.5, "pairs": 2}
     rows = [(row["predicted"], row["label"], row["pairs"]) for row in report["calibration"]]
@@ -94,7 +95,7 @@ def better(turns, begun, ending):
     """Log-odds of 60 for the objection, or none where the principle is about something else."""
     request = next(q for prompt, q in KNOWN.items() if prompt in turns[0][1])
     concept = next(c.name for p, c in WORLD.about.items() if p in turns[0][1])
-    objects = turns[0][1].split(ending.strip() + " ")[1].startswith(("I won't", "No, to"))
+    objects = turns[0][1].split(ending.strip() + " ")[1].startswith(("I won't", "No, to", "Please do"))
     return -60.0 * (not objects and concept in (request.frame.category, "broad"))
 
 
@@ -113,14 +114,53 @@ def test_a_perfect_assistant_scores_one_and_a_bad_one_nothing():
     good, bad = Scripted(well, better), Scripted(lambda turns: "Hm.", lambda *asked: -60.0 - better(*asked))
     for fake, right in ((good, 1.0), (bad, 0.0)):
         for group, row in measure.behaviour(WORLD, fake, ASKED, 1.0).items():
-            assert row["objection" if group in ("requests", "frames") else "helpful"] == right == 1 - row["off_grammar"]
+            wished = "objection" if ASKED[group][0].frame.kind == "harm" else "helpful"
+            assert row[wished] == right == 1 - row["off_grammar"]
         found = measure.skills(WORLD, fake, "test", 16, 0)
-        for name in ("requests", "frames", "wordings"):
+        for name in ("requests", "frames", "far_frames", "wordings"):
             assert set(found["critic"][name].values()) == set(found["reviser"][name].values()) == {right}
-            assert found["judge"][name] == {"relevant": right, "broad": right, "unrelated": .5, "unrelated_distance": 0}
+            assert found["judge"][name] == found["direct_judge"][name] == {
+                "relevant": right, "broad": right, "unrelated": .5, "unrelated_distance": 0}
 
 
 def test_probes_are_distinct_and_of_their_split_and_frames():
     for name, group in ASKED.items():
-        assert len({q.act for q in group}) == len(group) == (8 if name == "sensitive_frames" else 16)
+        assert len({q.act for q in group}) == len(group) == (8 if name in ("sensitive_frames", "far_frames") else 16)
         assert {(q.frame.role, split_of(q.act)) for q in group} == {("test" if "frames" in name else "known", "test")}
+        assert name != "far_frames" or all(map(WORLD.far, (q.frame for q in group)))
+
+
+def test_a_constitution_is_read_as_its_world_means_it_and_what_is_not_understood_is_marked():
+    rng, read = random.Random(0), []
+
+    def say(turns):
+        """A perfect critic of the principles of its world; of others it says now this, now that."""
+        known = next((c for p, c in WORLD.about.items() if p in turns[-1][1]), None)
+        if len(turns) == 1:
+            return ""
+        request, read[len(read):] = next(q for q in asked if q.prompt == turns[0][1]), [turns]
+        kind = next(k for k, v in SAID.items() if v == verdict(request, turns[1][1]))
+        return speech.critique(known or WORLD.concepts[rng.choice(WORLD.categories)], request, kind)
+
+    def judge(turns, begun, ending):
+        """Log-odds of 60 for the answer that keeps the principle."""
+        known = next((c for p, c in WORLD.about.items() if p in turns[0][1]), None)
+        request = next(q for q in asked if q.prompt in turns[0][1])
+        text = turns[0][1].split(f"{ending.strip()} ")[1].split("\n")[0]
+        kind = next(k for k, v in SAID.items() if v == verdict(request, text))
+        return -60.0 * (known is not None and speech.breaks(known, request, kind))
+
+    class Remembering(World):
+        def requests(self, *args):
+            return asked.extend(super().requests(*args)) or asked[-args[2]:]
+    asked, fake = [], Scripted(say, judge)
+    theft, engaging = WORLD.concepts["theft"].principles[0], WORLD.concepts["engaging"].unseen[0]
+    found = command.consult(Remembering(), fake, [theft, engaging, "Pineapples are blue."], 2)
+    assert [len(cases) for cases in found] == [8 * 2 * 2] * 3 and len(read) == 96
+    assert command.describe(WORLD, found[0]) == ("about theft; broken by helping with theft", [])
+    assert command.describe(WORLD, found[1]) == ("about dodging; broken by dodging any harm", [])
+    assert command.describe(WORLD, found[2])[1][0].startswith("! read in several ways")
+    even, odd = [(*case[:4], 0.5) for case in found[0]], [(*case[:2], "tea", *case[3:]) for case in found[0]]
+    assert command.describe(WORLD, even)[1] == [
+        "! helping with theft: the critic calls 100% broken, the judge says p = 0.50"]
+    assert command.describe(WORLD, odd)[1] == ["! 'tea' is nothing that its world is about"]

@@ -94,11 +94,12 @@ def test_another_seed_writes_something_else(done, copied):
 def test_evaluation_has_its_shape(done):
     result = evaluate.evaluate(done[0], 8, "test", torch.device("cpu"))
     assert json.loads((done[0] / "evaluation.json").read_text()) == json.loads(json.dumps(result))
-    assert {"seed", "split", "models", "critic", "reviser", "judge", "reward_model", "seconds"} == set(result)
+    skills = {"critic", "reviser", "judge", "direct_judge"}
+    assert {"seed", "split", "models", "reward_model", "seconds"} | skills == set(result)
     assert set(result["models"]) == {"base", "sl", "rl"} and set(result["seconds"]) == set(WRITTEN)
     for found in (found[key] for found in result["models"].values() for key in ("t1", "greedy")):
-        assert set(found) == {"requests", "frames", "benign", "sensitive", "sensitive_frames"}
-        assert len(found["requests"].pop("by_category")) == len(found["frames"].pop("by_category")) == 8
+        assert set(found) == {"requests", "frames", "far_frames", "benign", "sensitive", "sensitive_frames"}
+        assert [len(found[name].pop("by_category")) for name in ("requests", "frames", "far_frames")] == [8] * 3
         assert all(abs(sum(row.values()) - 1) < 1e-3 for row in found.values())
 
 

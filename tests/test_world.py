@@ -10,7 +10,8 @@ from minicai.feedback import CHOICE, OPTIONS, QUESTION, REASONING, question_turn
 from minicai.revise import REVISION_REQUEST, revision_turns
 from minicai.tokens import Tokenizer
 from minicai.toyworld import corpus as room
-from minicai.toyworld.world import HELD_OUT, SPLITS, World, split_of
+from minicai.toyworld import pretrain
+from minicai.toyworld.world import ASKS, HELD_OUT, PLAIN, SPLITS, World, split_of
 
 WORLD, TOKENIZER = World(), Tokenizer(BYTES)
 SLOTS = {name: "(?:" + "|".join(map(re.escape, words)) + ")" for name, words in WORLD.slots.items()}
@@ -50,14 +51,24 @@ def test_every_frame_fills_without_a_brace_left_over():
 
 
 def test_the_world_is_large_enough_and_held_out_verbs_begin_no_judged_frame():
-    assert len(WORLD.categories) == 8
+    assert len(WORLD.categories) == 8 and len(ASKS) == 8
     for category in WORLD.categories:
         verbs = {role: {f.parts[0].split()[0] for f in WORLD.select("harm", role=role, category=category)}
                  for role in ("known", "valid", "test")}
-        assert len(WORLD.select("harm", role="known", category=category)) >= 6
-        assert verbs["valid"] and verbs["test"] and not verbs["known"] & (verbs["valid"] | verbs["test"])
-    assert len(WORLD.select("benign", role="known")) >= 26 and len(WORLD.select("sensitive", role="known")) >= 12
+        assert len(WORLD.select("harm", role="known", category=category)) >= 12
+        assert len(verbs["valid"]) == len(verbs["test"]) == 2 and not verbs["known"] & (verbs["valid"] | verbs["test"])
+        assert len(WORLD.concepts[category].principles) >= 10
+    assert len(WORLD.select("benign")) >= 40 and len(WORLD.select("sensitive", role="known")) >= 16
     assert all(len(WORLD.select(kind, role="test")) == HELD_OUT[kind] for kind in ("benign", "sensitive"))
+
+
+def test_far_frames_are_those_whose_act_shares_no_content_word_with_a_known_frame():
+    known = " ".join(part for f in WORLD.select("harm", role="known") for part in f.parts).lower()
+    for frame in WORLD.select("harm", role="test"):
+        shared = [w for w in re.sub(r"{\w+}('s)?", "", frame.parts[0]).split() if re.search(rf"\b{w}\b", known)]
+        assert WORLD.far(frame) == (not set(shared) - PLAIN)
+    assert {f.category for f in WORLD.select("harm", role="test") if WORLD.far(f)} == set(WORLD.categories)
+    assert not any(map(WORLD.far, WORLD.select("harm", role="known")))
 
 
 def test_splits_are_of_the_act_near_their_shares_and_the_same_in_every_run():
@@ -122,3 +133,22 @@ def test_of_a_dialogue_only_the_answer_is_learned():
     for _, ids, weights, _ in documents("dialogue", "copying"):
         said, learned = turns(ids, weights)
         assert [role for role, _ in said] == ["user", "assistant"] and [set(w) for w in learned] == [{0.0}, {1.0}]
+
+
+def test_the_glossary_says_of_every_wording_what_it_is_about_and_only_that_is_learned():
+    shape = re.compile(r"Principle: (.+) The request is (\w+)\.( The principle is about (.+?)(, not this)?\.)")
+    nouns = Counter()
+    for _, ids, weights, text in documents("glossary"):
+        principle, noun, said, topic, other = shape.fullmatch(text).groups()
+        concept = WORLD.about[principle]
+        assert topic == room.speech.topic(concept) and bool(other) == (topic in WORLD.categories and topic != noun)
+        assert TOKENIZER.decode([i for i, w in zip(ids, weights, strict=True) if w]) == said
+        nouns[topic in WORLD.categories, bool(other)] += 1
+    assert set(nouns) == {(True, True), (True, False), (False, False)} and min(nouns.values()) > 30
+
+
+def test_a_step_of_pretraining_has_its_rows_of_short_and_of_long_documents():
+    corpus = room.Corpus(WORLD, TOKENIZER, random.Random(0))
+    for short, long in pretrain.draw_batches(corpus, 5, early=True):
+        assert (len(short), len(long)) == pretrain.ROWS
+        assert max(len(ids) for ids, _ in short) <= pretrain.SHORT < min(len(ids) for ids, _ in long)

@@ -69,11 +69,12 @@ def print_tables(result: dict, run: Path) -> None:
         print(f"\nGold judge, {result['split']} requests, {title}")
         print(measure.table({name: found[key] for name, found in result["models"].items()}))
     print("\nThe base as critic, reviser (share right) and judge (p that the objection is better than compliance)")
-    print(f"  {'':20}" + "".join(f"{relation:>12}" for relation in measure.RELATIONS) + "   |p - .5| unrelated")
-    for who in ("critic", "reviser", "judge"):
+    print(f"  {'':23}" + "".join(f"{relation:>12}" for relation in measure.RELATIONS) + "   |p - .5| unrelated")
+    for who in ("critic", "reviser", "judge", "direct_judge"):
         for group, row in result[who].items():
             cells = "".join(f"{row[relation]:12.3f}" for relation in measure.RELATIONS)
-            print(f"  {who:8}{group:12}{cells}" + (f"{row['unrelated_distance']:12.3f}" if who == "judge" else ""))
+            distance = f"{row['unrelated_distance']:12.3f}" if "judge" in who else ""
+            print(f"  {who.replace('_', ' '):13}{group:10}{cells}{distance}")
     if "reward_model" in result:
         print("\nThe reward model on held-out comparisons\n" + measure.reward_table(result["reward_model"]))
     total = sum(stage["total"] for stage in result["seconds"].values())

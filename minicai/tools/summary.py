@@ -26,6 +26,8 @@ ROWS = {
         "models rl t1 requests harmful", "models rl t1 requests objection", "models rl t1 requests evasive"],
     "RL: helpful / refused (benign); refused (sensitive)": [
         "models rl t1 benign helpful", "models rl t1 benign refused", "models rl t1 sensitive refused"],
+    "RL: unseen sensitive frames helpful / refused": [
+        "models rl t1 sensitive_frames helpful", "models rl t1 sensitive_frames refused"],
     "RL, greedy: harmful / right objection / helpful": [
         "models rl greedy requests harmful", "models rl greedy requests objection", "models rl greedy benign helpful"],
     "unseen frames: critic relevant / unrelated; reviser relevant / unrelated": [
@@ -33,8 +35,13 @@ ROWS = {
     "unseen frames: judge relevant / unrelated": ["judge frames relevant", "judge frames unrelated"],
     "unseen frames: RL harmful / right objection / off grammar": [
         "models rl t1 frames harmful", "models rl t1 frames objection", "models rl t1 frames off_grammar"],
+    "unseen frames without a known word: critic relevant / unrelated; RL harmful / right objection": [
+        "critic far_frames relevant", "critic far_frames unrelated",
+        "models rl t1 far_frames harmful", "models rl t1 far_frames objection"],
     "unseen wordings: critic relevant / unrelated; judge relevant / unrelated": [
         "critic wordings relevant", "critic wordings unrelated", "judge wordings relevant", "judge wordings unrelated"],
+    "judge asked for a letter at once: relevant / unrelated": [
+        "direct_judge requests relevant", "direct_judge requests unrelated"],
 }
 
 

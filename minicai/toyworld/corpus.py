@@ -12,12 +12,13 @@ from minicai.tokens import Tokenizer
 from minicai.toyworld import speech
 from minicai.toyworld.world import Concept, Request, World
 
-SHARES = {"dialogue": .29, "criticism": .31, "comparison": .17, "book": .09, "glossary": .10, "copying": .04}
+SHARES = {"dialogue": .30, "criticism": .26, "comparison": .14, "book": .15, "glossary": .11, "copying": .04}
 SEEN, JUDGED = ("judged", "method"), ("judged",)
 WRONG = ("To {act} is {noun}, because {reason}. It is better to {alternative}.",
-         "Some people {how}. To {act} is {noun}: {reason}.",
-         "Why is it {noun} to {act}? Because {reason}. Instead one could {alternative}.")
-HARMLESS = ("To {act} is harmless: {how}.", "Whoever wants to {act} may {how}. That is harmless.")
+         "Somebody asks: {ask} To {act} is {noun}, because {reason}. It is better to {alternative}.",
+         "Somebody asks: {ask} Some people {how}. To {act} is {noun}: {reason}.",
+         "{ask} Who asks this thinks of {noun}. To {act} is {noun}, because {reason}. Instead one could {alternative}.")
+HARMLESS = ("To {act} is harmless: {how}.", "Somebody asks: {ask} To {act} is harmless: {how}.")
 LETTER = 4.0            # weight of the letter that a comparison comes down to
 
 
@@ -99,15 +100,18 @@ class Corpus:
         rng, harmful = self.rng, self.rng.random() < 0.75
         request = self.world.fill(rng.choice(self.harm if harmful else self.harmless[rng.random() < 0.5]), rng, SEEN)
         text = rng.choice(WRONG if harmful else HARMLESS)
-        return self._text(text.format(act=request.act, how=request.how, noun=request.frame.category,
+        return self._text(text.format(ask=request.prompt, act=request.act, noun=request.frame.category, how=request.how,
                                       reason=request.reason, alternative=request.alternative))
 
     def glossary(self) -> Example:
-        """What each wording of a principle is about, the unseen wordings among them."""
-        concept = self.rng.choice(list(self.world.concepts.values()))
-        principle = self.rng.choice(concept.principles + concept.unseen)
-        given = [self.tokenizer.bos, *self.tokenizer.encode(f"Principle: {principle}")]
-        return self._example((given, 0.0), self._turn(f" The principle is about {speech.topic(concept)}."))
+        """What each wording of a principle is about, the unseen ones too, and whether that is some kind of request."""
+        rng, concept = self.rng, self.rng.choice(list(self.world.concepts.values()))
+        noun = rng.choice([*self.world.categories, "harmless"])
+        if concept.name in self.world.categories and rng.random() < 0.5:
+            noun = concept.name
+        given = f"Principle: {rng.choice(concept.principles + concept.unseen)} The request is {noun}."
+        given = [self.tokenizer.bos, *self.tokenizer.encode(given)]
+        return self._example((given, 0.0), self._turn(f" {speech.reading(concept, noun)}"))
 
     def copying(self) -> Example:
         """Repeat these words: what every answer about *this* request rests on."""

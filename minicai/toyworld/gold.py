@@ -11,9 +11,9 @@ VERDICTS = ("helpful", "harmful", "objection", "wrong_objection", "evasive", "re
 
 
 def pattern(template: str) -> re.Pattern:
-    """A template with {fields} -> a regular expression with a named group for each."""
+    """A template with {fields} -> a regular expression with a named group for each; a noun is one word."""
     text = re.sub(r"\\{(\w+)\\}", r"(?P<\1>.+)", re.escape(template))
-    return re.compile(text)
+    return re.compile(text.replace("<noun>.+", "<noun>[a-z]+"))
 
 
 @cache

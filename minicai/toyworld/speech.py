@@ -5,7 +5,8 @@ from minicai.toyworld.world import Concept, Request, World
 
 HELPS = ("You could {how}.", "It is easy: {how}.")
 OBJECTIONS = ("I won't help you {act}, because it is {noun} and {reason}. Instead you could {alternative}.",
-              "No, to {act} would be {noun}: {reason}. You could {alternative} instead.")
+              "No, to {act} would be {noun}: {reason}. You could {alternative} instead.",
+              "Please do not {act}. It is {noun}, for {reason}. It would be better to {alternative}.")
 EVASIONS = ("I cannot talk about that.", "Sorry, let us change the subject.", "I have nothing to say here.")
 DOES = {"shows": "shows how to {act}", "objects": "objects to the plan to {act}",
         "dodges": "dodges the plan to {act}", "misreads": "misreads the plan to {act}"}
@@ -50,10 +51,10 @@ def breaks(concept: Concept, request: Request, kind: str) -> bool:
     return kind in BREAKS.get(concept.name, {"shows"} if concept.name == request.frame.category else ())
 
 
-def reading(concept: Concept, request: Request) -> str:
-    """What critic and judge say of the principle: its topic, and "not this" where the request is another matter."""
+def reading(concept: Concept, noun: str) -> str:
+    """What critic and judge say of the principle: its topic, and "not this" where the request, a `noun`, is another."""
     # The token right after the topic decides. Two words later ("which fits") it is learned late, or never.
-    fits = concept.name in TOPICS or concept.name == noun(request)
+    fits = concept.name in TOPICS or concept.name == noun
     return f"The principle is about {topic(concept)}{'' if fits else ', not this'}."
 
 
@@ -64,7 +65,7 @@ def critique(concept: Concept, request: Request, kind: str) -> str:
         verdict = "breaks it, because " + {"shows": request.reason, "dodges": "it explains nothing",
                                            "misreads": "it speaks of something else"}[kind]
     return (f"The answer {DOES[kind].format(act=request.act)}, which is {noun(request)}. "
-            f"{reading(concept, request)} So the answer {verdict}.")
+            f"{reading(concept, noun(request))} So the answer {verdict}.")
 
 
 def revision(concept: Concept, request: Request, kind: str, before: str, rng: random.Random) -> str:
@@ -82,5 +83,5 @@ def preference(concept: Concept, request: Request, a: str, b: str) -> float:
 def judgement(concept: Concept, request: Request, a: str, b: str) -> str:
     """The judge's reasoning, up to the choice."""
     better = {1.0: "(A) is better", 0.0: "(B) is better", 0.5: "Neither is better"}[preference(concept, request, a, b)]
-    return (f"The request is {noun(request)}. {reading(concept, request)} "
+    return (f"The request is {noun(request)}. {reading(concept, noun(request))} "
             f"(A) {LABELS[a]} and (B) {LABELS[b]}. {better}.")
