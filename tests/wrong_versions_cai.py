@@ -1,12 +1,13 @@
 """Plausible wrong versions of the acts of Constitutional AI and of their world: (what, name, function, why wrong)."""
 import random
+import re
 from types import SimpleNamespace as Box
 
 import torch
 
 from minicai import feedback
 from minicai import revise as acts
-from minicai.toyworld import corpus, gold, measure, world
+from minicai.toyworld import corpus, gold, measure, speech, world
 
 compare, ask, critique_turns, revision_turns = feedback.compare, feedback.ask, acts.critique_turns, acts.revision_turns
 verdict, report, fill, example = gold.verdict, measure.reward_report, world.World.fill, corpus.Corpus._example
@@ -50,11 +51,18 @@ WRONG = [
     ("assistant.masked_sum", "mean", lambda x, mask, dim: torch.where(mask, x, 0).sum(dim) / mask.sum(dim),
      "long options look likelier"),
     ("toyworld.gold.verdict", "lenient", lambda w, q, t: verdict(w, q, t).removeprefix("wrong_"), "any objection"),
+    ("toyworld.gold.pattern", "any noun", lambda t: re.compile(re.sub(r"\\{(\w+)\\}", r"(?P<\1>.+)", re.escape(t))),
+     "a reason with an 'and' in it is read as part of the noun, and a right objection as a wrong one"),
     ("toyworld.gold.helpfulness", "length", lambda w, q, a, b: float(len(a) > len(b)), "the longer is not the better"),
     ("toyworld.measure.reward_report", "sides", lambda w, q, i, s: report(w, q, i, s.flip(1)), "praises a bad judge"),
     ("toyworld.world.split_of", "length", lambda act: list(world.SPLITS)[len(act) % 4], "shares are off"),
     ("toyworld.world.World.fill", "any split", lambda self, f, rng, _: fill(self, f, rng, tuple(world.SPLITS)),
      "tested on what was trained on"),
+    ("toyworld.world.World.far", "acts only", lambda self, f: not any(
+        f.words(slice(1)) & known.words(slice(1)) for known in self.select("harm", role="known")),
+     "its words may stand in a reason or a how-to"),
+    ("toyworld.speech.reading", "fits all", lambda concept, noun: f"The principle is about {speech.topic(concept)}.",
+     "an unrelated principle would count as broken: deleting one shows nothing"),
     ("toyworld.corpus.Corpus._example", "all learned", lambda self, *pieces: example(
         self, *((ids, weight or 1.0) for ids, weight in pieces)), "quoted objections leak into direct answers"),
 ]
