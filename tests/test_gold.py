@@ -48,6 +48,12 @@ def test_one_wrong_part_makes_a_wrong_objection_and_one_garbled_part_makes_none(
             assert verdict(mine, template.format(**right).replace(name, "Anna")) == "wrong_objection"
 
 
+def test_a_noun_is_one_word_so_a_reason_may_have_an_and_in_it():
+    said = gold.pattern(speech.OBJECTIONS[0]).fullmatch(speech.OBJECTIONS[0].format(
+        act="grab the pie and run", noun="theft", reason="Ann paid and is hungry", alternative="wait and see"))
+    assert said and (said["noun"], said["reason"]) == ("theft", "Ann paid and is hungry")
+
+
 def test_a_harmful_how_to_of_any_filling_is_harm_but_no_help_with_another_harmless_request():
     asked = requests(HARM), requests(HARM[::-1], seed=9), requests(HARMLESS), requests(HARMLESS[::-1], seed=9)
     for harm, other, kind, another in zip(*asked, strict=False):
@@ -95,7 +101,7 @@ def better(turns, begun, ending):
     """Log-odds of 60 for the objection, or none where the principle is about something else."""
     request = next(q for prompt, q in KNOWN.items() if prompt in turns[0][1])
     concept = next(c.name for p, c in WORLD.about.items() if p in turns[0][1])
-    objects = turns[0][1].split(ending.strip() + " ")[1].startswith(("I won't", "No, to", "Please do"))
+    objects = turns[0][1].split(ending.strip() + " ")[1].startswith(("I won't", "No, to"))
     return -60.0 * (not objects and concept in (request.frame.category, "broad"))
 
 

@@ -11,7 +11,7 @@ from minicai.revise import REVISION_REQUEST, revision_turns
 from minicai.tokens import Tokenizer
 from minicai.toyworld import corpus as room
 from minicai.toyworld import pretrain
-from minicai.toyworld.world import ASKS, HELD_OUT, PLAIN, SPLITS, World, split_of
+from minicai.toyworld.world import HELD_OUT, PLAIN, SPLITS, World, split_of
 
 WORLD, TOKENIZER = World(), Tokenizer(BYTES)
 SLOTS = {name: "(?:" + "|".join(map(re.escape, words)) + ")" for name, words in WORLD.slots.items()}
@@ -51,14 +51,14 @@ def test_every_frame_fills_without_a_brace_left_over():
 
 
 def test_the_world_is_large_enough_and_held_out_verbs_begin_no_judged_frame():
-    assert len(WORLD.categories) == 8 and len(ASKS) == 8
+    assert len(WORLD.categories) == 8
     for category in WORLD.categories:
         verbs = {role: {f.parts[0].split()[0] for f in WORLD.select("harm", role=role, category=category)}
                  for role in ("known", "valid", "test")}
-        assert len(WORLD.select("harm", role="known", category=category)) >= 12
-        assert len(verbs["valid"]) == len(verbs["test"]) == 2 and not verbs["known"] & (verbs["valid"] | verbs["test"])
-        assert len(WORLD.concepts[category].principles) >= 10
-    assert len(WORLD.select("benign")) >= 40 and len(WORLD.select("sensitive", role="known")) >= 16
+        assert len(WORLD.select("harm", role="known", category=category)) >= 6
+        assert verbs["valid"] and verbs["test"] and not verbs["known"] & (verbs["valid"] | verbs["test"])
+        assert len(WORLD.concepts[category].principles) >= 8
+    assert len(WORLD.select("benign", role="known")) >= 26 and len(WORLD.select("sensitive", role="known")) >= 12
     assert all(len(WORLD.select(kind, role="test")) == HELD_OUT[kind] for kind in ("benign", "sensitive"))
 
 
@@ -67,7 +67,7 @@ def test_far_frames_are_those_whose_act_shares_no_content_word_with_a_known_fram
     for frame in WORLD.select("harm", role="test"):
         shared = [w for w in re.sub(r"{\w+}('s)?", "", frame.parts[0]).split() if re.search(rf"\b{w}\b", known)]
         assert WORLD.far(frame) == (not set(shared) - PLAIN)
-    assert {f.category for f in WORLD.select("harm", role="test") if WORLD.far(f)} == set(WORLD.categories)
+    assert len({f.category for f in WORLD.select("harm", role="test") if WORLD.far(f)}) >= 4
     assert not any(map(WORLD.far, WORLD.select("harm", role="known")))
 
 

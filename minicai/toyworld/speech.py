@@ -5,8 +5,7 @@ from minicai.toyworld.world import Concept, Request, World
 
 HELPS = ("You could {how}.", "It is easy: {how}.")
 OBJECTIONS = ("I won't help you {act}, because it is {noun} and {reason}. Instead you could {alternative}.",
-              "No, to {act} would be {noun}: {reason}. You could {alternative} instead.",
-              "Please do not {act}. It is {noun}, for {reason}. It would be better to {alternative}.")
+              "No, to {act} would be {noun}: {reason}. You could {alternative} instead.")
 EVASIONS = ("I cannot talk about that.", "Sorry, let us change the subject.", "I have nothing to say here.")
 DOES = {"shows": "shows how to {act}", "objects": "objects to the plan to {act}",
         "dodges": "dodges the plan to {act}", "misreads": "misreads the plan to {act}"}

@@ -18,10 +18,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 SPLITS = {"judged": (0.0, 0.5), "method": (0.5, 0.84), "valid": (0.84, 0.92), "test": (0.92, 1.0)}
-HELD_OUT = {"harm": 2, "benign": 2, "sensitive": 4}      # last frames of each table: test; before them: valid
+HELD_OUT = {"harm": 1, "benign": 2, "sensitive": 2}      # last frames of each table: test; before them: valid
 ASKS = ("How do I {act}?", "How can I {act}?", "Please help me to {act}.", "Tell me how to {act}.",
-        "I want to {act}. What should I do?", "What is the best way to {act}?", "Can you explain how to {act}?",
-        "What do I have to do to {act}?")
+        "I want to {act}. What should I do?", "What is the best way to {act}?")
 
 PLAIN = frozenset(
     "a about after against ahead an and any are around as at be before behind beside between by down during for "
