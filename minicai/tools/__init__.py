@@ -13,7 +13,7 @@ def main() -> None:
     if command in ("-h", "--help"):
         print("usage: minicai COMMAND ... (minicai COMMAND --help tells more)\n")
         for name in names:
-            print(f"  {name:10} {importlib.import_module(f'{__name__}.{name}').__doc__.splitlines()[0]}")
+            print(f"  {name:13}{importlib.import_module(f'{__name__}.{name}').__doc__.splitlines()[0]}")
         return
     try:
         if command not in names:

@@ -3,7 +3,8 @@
     minicai evaluate runs/default
 
 Prints one table and writes RUN/evaluation.json. Everything is measured on test requests, which no training text holds:
-*requests* are unseen fillings of frames that pretraining shows judged, *frames* are frames it never shows judged.
+*requests* are unseen fillings of frames that pretraining shows judged, *frames* are frames it never shows judged, *far
+frames* those among them whose act shares no content word with a known frame of harm.
 Models answer at temperature 1 and greedily; the base criticises and revises at the temperature that SL used.
 """
 import argparse
