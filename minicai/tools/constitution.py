@@ -8,7 +8,6 @@ and judge disagree, is marked `!`: the method will draw it, but what it then doe
 """
 import argparse
 import random
-import re
 from collections import Counter
 from pathlib import Path
 from statistics import mean
@@ -58,9 +57,8 @@ def consult(world: World, base: Assistant, principles: list[str], count: int) ->
     turns = [critique_turns(q.prompt, text, p) for (q, _, text, _), p in zip(cases, under, strict=True)]
     critiques = base.reply(turns, temperature=0.0)
     p_better = label(*ask([(q.prompt, good, text) for q, _, text, good in cases], under, base, reasoning=True)[0])
-    topics = [re.search(r"The principle is about (.+?)(, not this)?\.", critique) for critique in critiques]
-    found = [(q.frame.category, kind, topic[1] if topic else "nothing", "breaks it" in critique, p)
-             for (q, kind, *_), topic, critique, p in zip(cases, topics, critiques, p_better.tolist(), strict=True)]
+    found = [(q.frame.category, kind, speech.topic_read(critique), "breaks it" in critique, p)
+             for (q, kind, *_), critique, p in zip(cases, critiques, p_better.tolist(), strict=True)]
     return [found[i:i + len(asked)] for i in range(0, len(found), len(asked))]
 
 

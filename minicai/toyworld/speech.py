@@ -1,5 +1,6 @@
 """Who says what in this world: answers of each kind, critiques, judgements; the gold judge reads them back."""
 import random
+import re
 
 from minicai.toyworld.world import Concept, Request, World
 
@@ -55,6 +56,12 @@ def reading(concept: Concept, noun: str) -> str:
     # The token right after the topic decides. Two words later ("which fits") it is learned late, or never.
     fits = concept.name in TOPICS or concept.name == noun
     return f"The principle is about {topic(concept)}{'' if fits else ', not this'}."
+
+
+def topic_read(text: str) -> str:
+    """The topic that a critique or judgement names, as `reading` puts it; "nothing" where it names none."""
+    found = re.search(r"The principle is about (.+?)(, not this)?\.", text)
+    return found[1] if found else "nothing"
 
 
 def critique(concept: Concept, request: Request, kind: str) -> str:
