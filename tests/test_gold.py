@@ -7,7 +7,7 @@ from fakes import Scripted
 from hypothesis import given
 from hypothesis import strategies as st
 
-from minicai.feedback import Comparison
+from minicai.feedback import CHOICE, Comparison
 from minicai.tools import constitution as command
 from minicai.toyworld import gold, measure, speech
 from minicai.toyworld.world import SPLITS, World, split_of
@@ -127,6 +127,7 @@ def test_a_perfect_assistant_scores_one_and_a_bad_one_nothing():
             assert set(found["critic"][name].values()) == set(found["reviser"][name].values()) == {right}
             assert found["judge"][name] == found["direct_judge"][name] == {
                 "relevant": right, "broad": right, "unrelated": .5, "unrelated_distance": 0}
+        assert {begun for _, begun, _ in fake.scored} == {CHOICE, f"Hm. {CHOICE}"}          # at once, and after thinking
 
 
 def test_probes_are_distinct_and_of_their_split_and_frames():
