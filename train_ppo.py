@@ -62,7 +62,7 @@ def gae_advantages(old: ppo.Old, cfg: Config) -> tuple[Tensor, Tensor]:
 def main(cfg: Config, loss_fn: Callable = ppo.ppo_loss, advantage_fn: Callable = gae_advantages,
          reward_fn: Callable | None = None) -> None:
     """reward_fn(prompts, responses) -> (B,) scores of strings; None: the run's reward model."""
-    device, run, world, worst = device_of(cfg.device), Path(cfg.run), World(), None
+    device, run, world, worst = device_of(cfg.device), Path(cfg.run), World.of(Path(cfg.run)), None
     policy, tokenizer = load_model(run / "sl", device=device)
     reference = load_model(run / "sl", device=device)[0].requires_grad_(False)
     critic = ScalarModel(policy.model).to(device)                       # on the policy's own trunk; says 0 at the start

@@ -34,7 +34,7 @@ class Config:
     device: str = flag("auto", "where to compute", choices=("auto", "cpu", "cuda"))
     overwrite: bool = flag(False, "replace this run's rm/")
     constitution: str = flag("constitution.txt", "text file, a principle a line")
-    red_team_prompts: int = flag(1200, "harmful requests that the SL model answers", least=2)
+    red_team_prompts: int = flag(1500, "harmful requests that the SL model answers", least=2)
     helpful_prompts: int = flag(700, "harmless requests that it answers", least=2)
     samples: int = flag(4, "answers to each request, of which the two that differ most make a pair", least=2)
     helpful_temperature: float = flag(1.5, "of the harmless answers: at 1 nearly all are right, and alike", least=0.1)
@@ -51,7 +51,7 @@ class Config:
 
 def main(cfg: Config) -> None:
     principles = constitution.load(cfg.constitution)
-    device, run, world = device_of(cfg.device), Path(cfg.run), World()
+    device, run, world = device_of(cfg.device), Path(cfg.run), World.of(Path(cfg.run))
     judge, tokenizer = load_model(run / "base", device=device)
     writer, _ = load_model(run / "sl", device=device)
     with stage(run, "rm", cfg.overwrite) as log:

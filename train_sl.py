@@ -19,7 +19,7 @@ from minicai.finetune import finetune, response_example
 from minicai.revise import Revision, revise
 from minicai.run import append_jsonl, device_of, flag, refuse_existing, script, seeded, stage
 from minicai.toyworld import measure, pretrain
-from minicai.toyworld.world import World
+from minicai.toyworld.world import MOST, World
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +31,7 @@ class Config:
     constitution: str = flag("constitution.txt", "text file, a principle a line")
     base: str = flag("", "folder of a base model to take instead of pretraining one")
     pretrain_steps: int = flag(2200, "updates of pretraining, 30 documents each", least=1)
+    frames: int = flag(MOST, "acts of each kind of harm that it sees judged: more carry further", least=1, most=MOST)
     hidden_size: int = flag(128, "width of the pretrained model, a multiple of 32", least=32)
     layers: int = flag(4, "layers of the pretrained model", least=1)
     red_team_prompts: int = flag(640, "harmful requests to answer, criticise and revise", least=1)
@@ -47,9 +48,10 @@ class Config:
 
 def main(cfg: Config) -> None:
     principles = constitution.load(cfg.constitution)
-    device, run, world = device_of(cfg.device), Path(cfg.run), World()
+    device, run = device_of(cfg.device), Path(cfg.run)
     refuse_existing(run, "sl", cfg.overwrite)
-    bring_base(cfg, world, device)
+    bring_base(cfg, device)
+    world = World.of(run)
     model, tokenizer = load_model(run / "base", device=device)
     with stage(run, "sl", cfg.overwrite) as log:
         rng, generator = seeded(cfg.seed, "sl", device)
@@ -86,7 +88,7 @@ def main(cfg: Config) -> None:
         measure.report(log, world, "sl", assistant, cfg.probes, cfg.seed)
 
 
-def bring_base(cfg: Config, world: World, device: torch.device) -> None:
+def bring_base(cfg: Config, device: torch.device) -> None:
     """See that the run has a base: a copy of --base, its own from before, or one pretrained from nothing."""
     run = Path(cfg.run)
     if cfg.base:
@@ -95,7 +97,7 @@ def bring_base(cfg: Config, world: World, device: torch.device) -> None:
             shutil.copytree(cfg.base, log.folder, dirs_exist_ok=True)
     elif not (run / "base").exists():
         with stage(run, "base", overwrite=False) as log:
-            rng, generator = seeded(cfg.seed, "base", device)
+            world, (rng, generator) = World(cfg.frames), seeded(cfg.seed, "base", device)
             model, tokenizer = pretrain.make_base(log, world, steps=cfg.pretrain_steps, hidden_size=cfg.hidden_size,
                                                   layers=cfg.layers, rng=rng, device=device)
             save_model(log.folder, model, tokenizer, asdict(cfg))

@@ -3,6 +3,7 @@ import random
 import re
 from collections import Counter
 
+import pytest
 from fakes import BYTES
 
 import train_ppo
@@ -11,7 +12,7 @@ from minicai.revise import REVISION_REQUEST, revision_turns
 from minicai.tokens import Tokenizer
 from minicai.toyworld import corpus as room
 from minicai.toyworld import pretrain
-from minicai.toyworld.world import HELD_OUT, PLAIN, SPLITS, World, split_of
+from minicai.toyworld.world import ASKS, HELD_OUT, MOST, PLAIN, SPLITS, World, split_of
 
 WORLD, TOKENIZER = World(), Tokenizer(BYTES)
 SLOTS = {name: "(?:" + "|".join(map(re.escape, words)) + ")" for name, words in WORLD.slots.items()}
@@ -51,15 +52,32 @@ def test_every_frame_fills_without_a_brace_left_over():
 
 
 def test_the_world_is_large_enough_and_held_out_verbs_begin_no_judged_frame():
-    assert len(WORLD.categories) == 8
+    assert len(WORLD.categories) == 8 and len(ASKS) == 8
     for category in WORLD.categories:
         verbs = {role: {f.parts[0].split()[0] for f in WORLD.select("harm", role=role, category=category)}
                  for role in ("known", "valid", "test")}
-        assert len(WORLD.select("harm", role="known", category=category)) >= 6
-        assert verbs["valid"] and verbs["test"] and not verbs["known"] & (verbs["valid"] | verbs["test"])
-        assert len(WORLD.concepts[category].principles) >= 8
-    assert len(WORLD.select("benign", role="known")) >= 26 and len(WORLD.select("sensitive", role="known")) >= 12
+        assert len(WORLD.select("harm", role="known", category=category)) == MOST >= 12
+        assert len(verbs["valid"]) == len(verbs["test"]) == 2 and not verbs["known"] & (verbs["valid"] | verbs["test"])
+        assert len(WORLD.concepts[category].principles) >= 10
+    assert len(WORLD.select("benign")) >= 40 and len(WORLD.select("sensitive", role="known")) >= 16
     assert all(len(WORLD.select(kind, role="test")) == HELD_OUT[kind] for kind in ("benign", "sensitive"))
+
+
+def test_a_smaller_world_has_the_first_known_frames_and_the_same_held_out_ones():
+    small = World(frames=3)
+    for kind, known in (("harm", 24), ("benign", round(36 / 4)), ("sensitive", 4)):
+        assert len(small.select(kind, role="known")) == known
+        for role in ("valid", "test"):
+            assert small.select(kind, role=role) == WORLD.select(kind, role=role)
+    assert WORLD.select("harm", category="lying")[:3] == small.select("harm", role="known", category="lying")
+
+
+@pytest.mark.parametrize("text", ['{"training": {"frames": 3}}', '{"training": {}}', '[]', "", None])
+def test_a_run_tells_its_world_and_a_base_from_elsewhere_has_the_whole_one(tmp_path, text):
+    (tmp_path / "base").mkdir()
+    if text is not None:
+        (tmp_path / "base" / "config.json").write_text(text)
+    assert len(World.of(tmp_path).select("harm", role="known")) == 8 * (3 if text and "3" in text else MOST)
 
 
 def test_far_frames_are_those_whose_act_shares_no_content_word_with_a_known_frame():
@@ -67,7 +85,7 @@ def test_far_frames_are_those_whose_act_shares_no_content_word_with_a_known_fram
     for frame in WORLD.select("harm", role="test"):
         shared = [w for w in re.sub(r"{\w+}('s)?", "", frame.parts[0]).split() if re.search(rf"\b{w}\b", known)]
         assert WORLD.far(frame) == (not set(shared) - PLAIN)
-    assert len({f.category for f in WORLD.select("harm", role="test") if WORLD.far(f)}) >= 4
+    assert {f.category for f in WORLD.select("harm", role="test") if WORLD.far(f)} == set(WORLD.categories)
     assert not any(map(WORLD.far, WORLD.select("harm", role="known")))
 
 
@@ -129,17 +147,33 @@ def test_comparisons_have_the_format_of_feedback_and_the_letter_weighs_four():
     assert min(letters.values()) > 10 and len(letters) == 4
 
 
-def test_of_a_dialogue_only_the_answer_is_learned():
-    for _, ids, weights, _ in documents("dialogue", "copying"):
+def test_of_a_dialogue_only_the_last_answer_is_learned():
+    for kind, ids, weights, _ in documents("dialogue", "copying"):
         said, learned = turns(ids, weights)
-        assert [role for role, _ in said] == ["user", "assistant"] and [set(w) for w in learned] == [{0.0}, {1.0}]
+        assert [role for role, _ in said] == ["user", "assistant"] * (len(said) // 2)
+        assert len(said) == 2 or kind == "copying" and len(said) == 4
+        assert [set(w) for w in learned] == [{0.0}] * (len(said) - 1) + [{1.0}]
+
+
+def test_what_is_copied_stands_in_what_was_said_before():
+    shapes = Counter()
+    for _, ids, weights, _ in documents("copying"):
+        (*given, (_, text)), _ = turns(ids, weights)
+        before = " ".join(words for _, words in given)
+        assert re.sub("^(Your plan is|You asked how|You want) to ", "", text).removesuffix(".") in before
+        shapes[given[-1][1].split(":")[0]] += 1
+    assert set(shapes) == {"Repeat", *(ask for ask, _ in room.AGAIN)}
 
 
 def test_the_glossary_says_of_every_wording_what_it_is_about_and_only_that_is_learned():
-    shape = re.compile(r"Principle: (.+) The request is (\w+)\.( The principle is about (.+?)(, not this)?\.)")
+    asked = r"Somebody asks: .+?[.?]"
+    shape = re.compile(rf"(?:{asked} )?Principle: (.+?)(?: {asked})?( The request is (\w+)\. "
+                       r"The principle is about (.+?)(, not this)?\.)")
     nouns = Counter()
     for _, ids, weights, text in documents("glossary"):
-        principle, noun, said, topic, other = shape.fullmatch(text).groups()
+        principle, said, noun, topic, other = shape.fullmatch(text).groups()
+        ((frame, _),) = acts(text)
+        assert frame.role == "known" and noun == (frame.category if frame.kind == "harm" else "harmless")
         concept = WORLD.about[principle]
         assert topic == room.speech.topic(concept) and bool(other) == (topic in WORLD.categories and topic != noun)
         assert TOKENIZER.decode([i for i, w in zip(ids, weights, strict=True) if w]) == said

@@ -36,7 +36,7 @@ def main(argv: list[str]) -> None:
     args = parser.parse_args(argv)
     if args.requests < 1:
         parser.error(f"--requests must be at least 1, not {args.requests}")
-    principles, device, world = constitution.load(args.file), device_of(args.device), World()
+    principles, device, world = constitution.load(args.file), device_of(args.device), World.of(args.run)
     base = Assistant(*load_model(args.run / "base", device=device), torch.Generator(device).manual_seed(0))
     found, lost = consult(world, base, principles, args.requests), 0
     for number, (principle, cases) in enumerate(zip(principles, found, strict=True), start=1):

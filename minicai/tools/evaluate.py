@@ -41,7 +41,7 @@ def evaluate(run: Path, count: int, split: str, device: torch.device) -> dict:
     present = {name: run / folder for name, folder in STAGES.items() if (run / folder).is_dir()}
     if "base" not in present:
         raise UserError(f"{run}: holds no base/; make one with: python train_sl.py --run {run}")
-    world, found = World(), {}
+    world, found = World.of(run), {}
     config = present.get("sl", present["base"]) / "config.json"
     try:
         training = json.loads(config.read_text())["training"]

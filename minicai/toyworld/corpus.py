@@ -12,13 +12,18 @@ from minicai.tokens import Tokenizer
 from minicai.toyworld import speech
 from minicai.toyworld.world import Concept, Request, World
 
-SHARES = {"dialogue": .30, "criticism": .26, "comparison": .14, "book": .15, "glossary": .11, "copying": .04}
+SHARES = {"dialogue": .27, "criticism": .22, "comparison": .13, "book": .20, "glossary": .10, "copying": .08}
 SEEN, JUDGED = ("judged", "method"), ("judged",)
 WRONG = ("To {act} is {noun}, because {reason}. It is better to {alternative}.",
          "Somebody asks: {ask} To {act} is {noun}, because {reason}. It is better to {alternative}.",
          "Somebody asks: {ask} Some people {how}. To {act} is {noun}: {reason}.",
-         "{ask} Who asks this thinks of {noun}. To {act} is {noun}, because {reason}. Instead one could {alternative}.")
+         "{ask} Who asks this thinks of {noun}. To {act} is {noun}, because {reason}. Instead one could {alternative}.",
+         "{ask} Nobody should {act}, because {reason}. Since {reason}, it is {noun}. Why not {alternative}?",
+         "It would be {noun} to {act}, for {reason}. Who means to {act} could rather {alternative}. "
+         "To {alternative} is kinder.")
 HARMLESS = ("To {act} is harmless: {how}.", "Somebody asks: {ask} To {act} is harmless: {how}.")
+AGAIN = (("Say that again.", "{said}"), ("What was my plan?", "Your plan is to {act}."),
+         ("What did I ask?", "You asked how to {act}."), ("What do I want?", "You want to {act}."))
 LETTER = 4.0            # weight of the letter that a comparison comes down to
 
 
@@ -104,24 +109,31 @@ class Corpus:
                                       reason=request.reason, alternative=request.alternative))
 
     def glossary(self) -> Example:
-        """What each wording of a principle is about, the unseen ones too, and whether that is some kind of request."""
+        """What each wording of a principle is about, the unseen ones too, and whether a request is of that kind."""
         rng, concept = self.rng, self.rng.choice(list(self.world.concepts.values()))
         noun = rng.choice([*self.world.categories, "harmless"])
         if concept.name in self.world.categories and rng.random() < 0.5:
             noun = concept.name
-        given = f"Principle: {rng.choice(concept.principles + concept.unseen)} The request is {noun}."
+        frames = [f for f in self.judged if f.category == noun] or self.judged_harmless[rng.random() < 0.5]
+        asked = f"Somebody asks: {self.world.fill(rng.choice(frames), rng, SEEN).prompt}"
+        principle = f"Principle: {rng.choice(concept.principles + concept.unseen)}"
+        given = rng.choice((f"{principle} {asked}", f"{asked} {principle}"))
         given = [self.tokenizer.bos, *self.tokenizer.encode(given)]
-        return self._example((given, 0.0), self._turn(f" {speech.reading(concept, noun)}"))
+        return self._example((given, 0.0), self._turn(f" The request is {noun}. {speech.reading(concept, noun)}"))
 
     def copying(self) -> Example:
-        """Repeat these words: what every answer about *this* request rests on."""
-        rng = self.rng
-        if rng.random() < 0.5:
-            text = " ".join(rng.choices(self.words, k=rng.randint(4, 14)))
+        """Repeat these words, say that again, what was my plan: what every answer about *this* request rests on."""
+        rng, harmful = self.rng, self.rng.random() < 0.8
+        request = self.world.fill(rng.choice(self.harm if harmful else self.harmless[rng.random() < 0.5]), rng, SEEN)
+        if rng.random() < 0.6:
+            said, (ask, text) = speech.answer("shows", request, rng, self.world), rng.choice(AGAIN)
+            turns = [("user", request.prompt), ("assistant", said), ("user", ask)]
+            text = text.format(said=said, act=request.act)
         else:
-            request = self.world.fill(rng.choice(self.harm), rng, SEEN)
-            text = rng.choice((request.act, request.how, request.reason, request.alternative))
-        return self._example((self.tokenizer.prompt([("user", f"Repeat: {text}")]), 0.0), self._turn(text))
+            words = " ".join(rng.choices(self.words, k=rng.randint(4, 14)))
+            text = rng.choice((words, words, words, request.act, request.how, request.reason or words))
+            turns = [("user", f"Repeat: {text}")]
+        return self._example((self.tokenizer.prompt(turns), 0.0), self._turn(text))
 
 
 def sample_text(world: World, rng: random.Random, documents: int) -> str:

@@ -12,13 +12,13 @@ from minicai.tokens import Tokenizer, pad, train_bpe
 from minicai.toyworld.corpus import Corpus, sample_text
 from minicai.toyworld.world import World
 
-VOCAB = 2048            # token ids, the five control tokens among them
+VOCAB = 3072            # token ids at most: enough for each word of the world to be one, so that to copy it is one step
 SHORT = 72              # tokens of a short document at most. Each step has two batches, one of short documents,
 ROWS = 18, 12           # one of long ones, of so many rows: the short are many kinds, and cheap
 
 
 def make_tokenizer(world: World, seed: int, vocab_size: int = VOCAB) -> Tokenizer:
-    """A tokenizer of `vocab_size` ids, its five control tokens included, trained on a sample of the corpus."""
+    """A tokenizer of at most `vocab_size` ids, its five control tokens included, trained on a sample of the corpus."""
     return Tokenizer(train_bpe(sample_text(world, random.Random(seed), documents=3000), vocab_size - 5))
 
 

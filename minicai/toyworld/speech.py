@@ -6,7 +6,8 @@ from minicai.toyworld.world import Concept, Request, World
 
 HELPS = ("You could {how}.", "It is easy: {how}.")
 OBJECTIONS = ("I won't help you {act}, because it is {noun} and {reason}. Instead you could {alternative}.",
-              "No, to {act} would be {noun}: {reason}. You could {alternative} instead.")
+              "No, to {act} would be {noun}: {reason}. You could {alternative} instead.",
+              "Please do not {act}. It is {noun}, for {reason}. It would be better to {alternative}.")
 EVASIONS = ("I cannot talk about that.", "Sorry, let us change the subject.", "I have nothing to say here.")
 DOES = {"shows": "shows how to {act}", "objects": "objects to the plan to {act}",
         "dodges": "dodges the plan to {act}", "misreads": "misreads the plan to {act}"}
@@ -16,24 +17,37 @@ BREAKS = {"broad": {"shows"}, "engaging": {"dodges", "misreads"}, "principled": 
 
 
 def answer(kind: str, request: Request, rng: random.Random, world: World) -> str:
-    """An answer that shows how (helps), objects, dodges, or misreads (objects to some other request)."""
+    """An answer that shows how (helps), objects, dodges, or misreads (objects to something else)."""
     if kind == "shows":
         return rng.choice(HELPS).format(how=request.how)
     if kind == "dodges":
         return rng.choice(EVASIONS)
-    if kind == "misreads":
-        alike = request.frame.kind == "harm" and rng.random() < 0.4
-        frames = [request.frame] if alike else world.select("harm", role="known")
-        other = request
-        while other.act == request.act:
-            other = world.fill(rng.choice(frames), rng, ("judged",))
-        request = other
-    return objection(request, rng)
+    return objection(request, rng) if kind == "objects" else misreading(request, rng, world)
 
 
 def objection(request: Request, rng: random.Random) -> str:
     return rng.choice(OBJECTIONS).format(act=request.act, noun=request.frame.category, reason=request.reason,
                                          alternative=request.alternative)
+
+
+def misreading(request: Request, rng: random.Random, world: World) -> str:
+    """An objection with one slip of copying, or to another request: of the same frame if harm, or of any."""
+    draw = rng.random()
+    if request.frame.kind == "harm" and draw < 0.45:
+        return slip(objection(request, rng), request, rng, world)
+    frames = [request.frame] if request.frame.kind == "harm" and draw < 0.7 else world.select("harm", role="known")
+    other = request
+    while other.act == request.act:
+        other = world.fill(rng.choice(frames), rng, ("judged",))
+    return objection(other, rng)
+
+
+def slip(text: str, request: Request, rng: random.Random, world: World) -> str:
+    """The text with one word of the request's slots replaced, in one place, by another of its class."""
+    words = world.slots[rng.choice(request.frame.slots)]
+    word = next(w for w in words if re.search(rf"\b{w}\b", request.act))
+    start = rng.choice([match.start() for match in re.finditer(rf"\b{word}\b", text)])
+    return text[:start] + rng.choice([w for w in words if w != word]) + text[start + len(word):]
 
 
 def topic(concept: Concept) -> str:

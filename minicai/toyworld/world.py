@@ -10,6 +10,7 @@ valid     fillings that no training text of any stage holds: settings are tuned 
 test      the same, looked at once: reported
 ========  =====================================================================================================
 """
+import json
 import random
 import re
 import tomllib
@@ -18,9 +19,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 SPLITS = {"judged": (0.0, 0.5), "method": (0.5, 0.84), "valid": (0.84, 0.92), "test": (0.92, 1.0)}
-HELD_OUT = {"harm": 1, "benign": 2, "sensitive": 2}      # last frames of each table: test; before them: valid
+HELD_OUT = {"harm": 2, "benign": 2, "sensitive": 4}      # last frames of each table: test; before them: valid
+MOST = 12               # known frames of each kind of harm that the file has
 ASKS = ("How do I {act}?", "How can I {act}?", "Please help me to {act}.", "Tell me how to {act}.",
-        "I want to {act}. What should I do?", "What is the best way to {act}?")
+        "I want to {act}. What should I do?", "What is the best way to {act}?", "Can you explain how to {act}?",
+        "What do I have to do to {act}?")
 
 PLAIN = frozenset(
     "a about after against ahead an and any are around as at be before behind beside between by down during for "
@@ -65,26 +68,39 @@ class Concept:
 
 
 class World:
-    """All that `world.toml` says; `path` for a world of your own."""
+    """All that `world.toml` says, or a smaller world: of each category of harm the first `frames` known ones, and as
+    large a share of the harmless tables; what is held out stays. `path` for a world of your own.
+    """
 
-    def __init__(self, path: str | Path = ""):
+    def __init__(self, frames: int = MOST, path: str | Path = ""):
         data = tomllib.loads(Path(path or Path(__file__).with_name("world.toml")).read_text(encoding="utf-8"))
         self.slots: dict[str, list[str]] = data["slots"]
         self.categories = list(data["category"])
         tables = [("harm", name, data["category"][name]) for name in self.categories]
         tables += [(kind, kind, data[kind]) for kind in ("benign", "sensitive")]
-        self.frames = [frame for kind, name, table in tables for frame in self._frames(kind, name, table["frames"])]
+        self.frames = [frame for kind, name, table in tables
+                       for frame in self._frames(kind, name, table["frames"], frames / MOST)]
         concepts = data["category"] | {name: data[name] for name in ("broad", "engaging", "principled")}
         self.concepts = {name: Concept(name, tuple(c["principles"]), tuple(c["unseen_principles"]))
                          for name, c in concepts.items()}
         self.about = {p: c for c in self.concepts.values() for p in c.principles + c.unseen}
 
+    @classmethod
+    def of(cls, run: Path) -> "World":
+        """The world for which a run's base was made, by its config.json; the whole one for a base from elsewhere."""
+        try:
+            return cls(json.loads((run / "base" / "config.json").read_text())["training"]["frames"])
+        except (OSError, ValueError, LookupError, TypeError):
+            return cls()
+
     @staticmethod
-    def _frames(kind: str, category: str, lines: list[str]) -> list[Frame]:
-        held, n = HELD_OUT[kind], len(lines)
-        roles = ["known"] * (n - 2 * held) + ["valid"] * held + ["test"] * held
+    def _frames(kind: str, category: str, lines: list[str], share: float) -> list[Frame]:
+        held = HELD_OUT[kind]
+        known = len(lines) - 2 * held
+        kept = round(known * share)
+        roles = ["known"] * kept + ["left out"] * (known - kept) + ["valid"] * held + ["test"] * held
         return [Frame(kind, category, role, tuple(part.strip() for part in line.split("|")))
-                for role, line in zip(roles, lines, strict=True)]
+                for role, line in zip(roles, lines, strict=True) if role != "left out"]
 
     def select(self, *kinds: str, role: str | None = None, category: str | None = None) -> list[Frame]:
         """The frames of these kinds (and of this role, of this category)."""
