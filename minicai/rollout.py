@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from minicai.model import LanguageModel, ScalarModel
-from minicai.ppo import New, Old, sequence_kl
+from minicai.ppo import New, Old, sequence_kl, token_rewards
 from minicai.sample import generate
 from minicai.tensors import action_mask, entropy, masked_mean, picked, shift, target_logp
 from minicai.tokens import Tokenizer, pad
@@ -30,11 +30,25 @@ class Rollout:
     ended: Tensor               # (B,) bool: did the response end, or was it cut off?
     stats: dict[str, float]
 
-    def records(self, iteration: int, old: Old, count: int = 4) -> list[dict]:
-        """The first and the last few rows to read: prompt, response, score, KL."""
-        rows = list(zip(self.prompts, self.texts, old.score.tolist(), sequence_kl(old).tolist(), strict=True))
-        return [{"iteration": iteration, "prompt": p, "response": t, "score": round(s, 4), "kl": round(k, 4)}
-                for p, t, s, k in rows[:count] + rows[count:][-count:]]
+    @torch.no_grad()
+    def records(self, iteration: int, old: Old, policy: LanguageModel, tokenizer: Tokenizer, *, kl_coef: float,
+                temperature: float, count: int = 4) -> list[dict]:
+        """The first and the last few rows to read: prompt, response, score, KL, and lists with a number a token.
+
+        `ratio` is of the policy as it is now, after its updates, to the one that sampled; `adv` is whitened.
+        """
+        rows = [*range(len(old.ids))]
+        rows = rows[:count] + rows[count:][-count:]
+        old = old.rows(torch.tensor(rows, device=old.ids.device))
+        ratio = (look(policy, None, old.ids, old.mask, temperature).logp - old.logp).exp()
+        reward = token_rewards(old.score, old.logp, old.logp_ref, old.mask, kl_coef=kl_coef)
+        columns = {"logp": old.logp, "logp_ref": old.logp_ref, "reward": reward, "value": old.value, "adv": old.adv,
+                   "ret": old.ret, "ratio": ratio}
+        return [{"iteration": iteration, "prompt": self.prompts[row], "response": self.texts[row],
+                 "score": round(old.score[i].item(), 4), "kl": round(sequence_kl(old)[i].item(), 4),
+                 "tokens": [tokenizer.name(t) for t in shift(old.ids)[i][old.mask[i]].tolist()]} |
+                {name: [round(x, 4) for x in column[i][old.mask[i]].tolist()] for name, column in columns.items()}
+                for i, row in enumerate(rows)]
 
 
 @torch.no_grad()
