@@ -8,7 +8,7 @@ from minicai.model import LanguageModel, ScalarModel
 from minicai.ppo import New, Old, sequence_kl, token_rewards
 from minicai.sample import generate
 from minicai.tensors import action_mask, entropy, masked_mean, picked, shift, target_logp
-from minicai.tokens import Tokenizer, pad
+from minicai.tokens import CONTROLS, Tokenizer, pad
 
 
 def look(policy: LanguageModel, critic: ScalarModel | None, ids: Tensor, mask: Tensor, temperature: float) -> New:
@@ -33,20 +33,16 @@ class Rollout:
     @torch.no_grad()
     def records(self, iteration: int, old: Old, policy: LanguageModel, tokenizer: Tokenizer, *, kl_coef: float,
                 temperature: float, count: int = 4) -> list[dict]:
-        """The first and the last few rows to read: prompt, response, score, KL, and lists with a number a token.
-
-        `ratio` is of the policy as it is now, after its updates, to the one that sampled; `adv` is whitened.
-        """
-        rows = [*range(len(old.ids))]
-        rows = rows[:count] + rows[count:][-count:]
+        """The first and the last few rows to read, token by token; `ratio` is of the policy as it is after updates."""
+        rows = sorted({*range(len(old.ids))[:count], *range(len(old.ids))[-count:]})
         old = old.rows(torch.tensor(rows, device=old.ids.device))
-        ratio = (look(policy, None, old.ids, old.mask, temperature).logp - old.logp).exp()
-        reward = token_rewards(old.score, old.logp, old.logp_ref, old.mask, kl_coef=kl_coef)
-        columns = {"logp": old.logp, "logp_ref": old.logp_ref, "reward": reward, "value": old.value, "adv": old.adv,
-                   "ret": old.ret, "ratio": ratio}
+        columns = {"logp": old.logp, "logp_ref": old.logp_ref, "value": old.value, "adv": old.adv, "ret": old.ret,
+                   "reward": token_rewards(old.score, old.logp, old.logp_ref, old.mask, kl_coef=kl_coef),
+                   "ratio": (look(policy, None, old.ids, old.mask, temperature).logp - old.logp).exp()}
         return [{"iteration": iteration, "prompt": self.prompts[row], "response": self.texts[row],
                  "score": round(old.score[i].item(), 4), "kl": round(sequence_kl(old)[i].item(), 4),
-                 "tokens": [tokenizer.name(t) for t in shift(old.ids)[i][old.mask[i]].tolist()]} |
+                 "tokens": [tokenizer.decode([t]) or f"<{CONTROLS[t - tokenizer.pad]}>"
+                            for t in shift(old.ids)[i][old.mask[i]].tolist()]} |
                 {name: [round(x, 4) for x in column[i][old.mask[i]].tolist()] for name, column in columns.items()}
                 for i, row in enumerate(rows)]
 

@@ -71,10 +71,6 @@ class Tokenizer:
         """Text of ids; control tokens are silent, bytes that are no UTF-8 become U+FFFD."""
         return self.bpe.decode([i for i in ids if i < self.pad])
 
-    def name(self, i: int) -> str:
-        """One token to read: its text, or <end> and the like; a piece of a letter is U+FFFD."""
-        return self.decode([i]) if i < self.pad else f"<{CONTROLS[i - self.pad]}>"
-
     def render(self, turns: list[Turn]) -> list[int]:
         """A whole conversation: <bos>, then for each turn its role, its text and <end>."""
         ids = [self.bos]
