@@ -9,7 +9,7 @@ import pytest
 from minicai import UserError
 from minicai.tools import view
 from minicai.toyworld import speech
-from minicai.toyworld.world import SPLITS, World
+from minicai.toyworld.world import SPLITS, Frame, World
 
 HOSTILE = "</script><script>document.title='hacked'</script><!-- <b>\"'&amp;\\ \u2028\x85\x00\x1b\u202e\ud800 é"
 WORLD, RNG = World(), random.Random(0)
@@ -54,7 +54,9 @@ def test_prompts_of_the_world_get_their_category_and_the_gold_judges_verdicts(ru
     for frame in WORLD.frames:
         request = WORLD.fill(frame, RNG, tuple(SPLITS))
         assert WORLD.recognise(request.prompt) == request
-    assert not any(map(WORLD.recognise, ("", HOSTILE, "How do I ?", "How do I take Anna's moon without asking?")))
+    assert not any(map(WORLD.recognise, ("", HOSTILE, "How do I ?", f"How do I {HARM[0].act} x?")))
+    twice = WORLD._act(Frame("benign", "benign", "known", ("give {name} {name}'s cat",)))
+    assert twice.fullmatch("give Anna Anna's cat") and not twice.fullmatch("give Anna Ben's cat")
     sl, rm, ppo = (part["records"] for part in shown(run)[1].values())
     assert [r["category"] for r in sl[:-1]] == [q.frame.category for q in HARM]
     assert sl[0]["verdicts"] == ["harmful", "objection", "objection"] and not {"category", "verdicts"} & set(sl[-1])
@@ -105,8 +107,10 @@ def drive(page, text, press, back):
     assert text("#count") == "1 of 7" and HARM[3].prompt in text("#detail")
     [press(key) for key in ("Escape", "2")]
     assert all(number in text("#detail") for number in ("-3.2500", "+4.7500", "0.8125", "0.0180", "0.9700"))
+    page.select_option("#verdict", "harmful")
+    assert text("#count") == "6 of 12" and HARM[0].prompt in text("#detail")
+    page.select_option("#verdict", "off grammar")
     page.select_option("#category", "benign")
-    page.select_option("#verdict", "helpful")
     assert text("#count") == "6 of 12" and BENIGN[0].prompt in text("#detail")
     [press(key) for key in ("3", "j")]
     page.hover(".token >> nth=1")
