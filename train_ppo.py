@@ -91,10 +91,10 @@ def main(cfg: Config, loss_fn: Callable = ppo.ppo_loss, advantage_fn: Callable =
             # 4. Loss: a few passes over shuffled minibatches.
             learned = learn(policy, critic, optimiser, old, loss_fn, cfg, 1 - iteration / cfg.iterations, rng)
 
-            gold = measure.gold_rates(world, assistant, follow)
-            log.metrics(show=True, iteration=iteration, **ppo.summary(old), **gold, **learned, **out.stats,
-                        kl_coef=cfg.kl_coef)
-            append_jsonl(log.folder / "rollouts.jsonl", out.records(iteration, old))
+            log.metrics(show=True, iteration=iteration, **ppo.summary(old),
+                        **measure.gold_rates(world, assistant, follow), **learned, **out.stats, kl_coef=cfg.kl_coef)
+            append_jsonl(log.folder / "rollouts.jsonl", out.records(
+                iteration, old, policy, tokenizer, kl_coef=cfg.kl_coef, temperature=cfg.temperature))
             coef = ppo.adapt_kl_coef(cfg.kl_coef, old, target=cfg.kl_target, horizon=cfg.iterations / 10)
             cfg = replace(cfg, kl_coef=coef)
         save_model(log.folder, policy, tokenizer, asdict(cfg))

@@ -5,10 +5,10 @@ import torch
 from torch import Tensor
 
 from minicai.model import LanguageModel, ScalarModel
-from minicai.ppo import New, Old, sequence_kl
+from minicai.ppo import New, Old, sequence_kl, token_rewards
 from minicai.sample import generate
 from minicai.tensors import action_mask, entropy, masked_mean, picked, shift, target_logp
-from minicai.tokens import Tokenizer, pad
+from minicai.tokens import CONTROLS, Tokenizer, pad
 
 
 def look(policy: LanguageModel, critic: ScalarModel | None, ids: Tensor, mask: Tensor, temperature: float) -> New:
@@ -30,11 +30,21 @@ class Rollout:
     ended: Tensor               # (B,) bool: did the response end, or was it cut off?
     stats: dict[str, float]
 
-    def records(self, iteration: int, old: Old, count: int = 4) -> list[dict]:
-        """The first and the last few rows to read: prompt, response, score, KL."""
-        rows = list(zip(self.prompts, self.texts, old.score.tolist(), sequence_kl(old).tolist(), strict=True))
-        return [{"iteration": iteration, "prompt": p, "response": t, "score": round(s, 4), "kl": round(k, 4)}
-                for p, t, s, k in rows[:count] + rows[count:][-count:]]
+    @torch.no_grad()
+    def records(self, iteration: int, old: Old, policy: LanguageModel, tokenizer: Tokenizer, *, kl_coef: float,
+                temperature: float, count: int = 4) -> list[dict]:
+        """The first and the last few rows to read, token by token; `ratio` is of the policy as it is after updates."""
+        rows = sorted({*range(len(old.ids))[:count], *range(len(old.ids))[-count:]})
+        old = old.rows(torch.tensor(rows, device=old.ids.device))
+        columns = {"logp": old.logp, "logp_ref": old.logp_ref, "value": old.value, "adv": old.adv, "ret": old.ret,
+                   "reward": token_rewards(old.score, old.logp, old.logp_ref, old.mask, kl_coef=kl_coef),
+                   "ratio": (look(policy, None, old.ids, old.mask, temperature).logp - old.logp).exp()}
+        return [{"iteration": iteration, "prompt": self.prompts[row], "response": self.texts[row],
+                 "score": round(old.score[i].item(), 4), "kl": round(sequence_kl(old)[i].item(), 4),
+                 "tokens": [tokenizer.decode([t]) or f"<{CONTROLS[t - tokenizer.pad]}>"
+                            for t in shift(old.ids)[i][old.mask[i]].tolist()]} |
+                {name: [round(x, 4) for x in column[i][old.mask[i]].tolist()] for name, column in columns.items()}
+                for i, row in enumerate(rows)]
 
 
 @torch.no_grad()

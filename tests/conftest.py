@@ -14,7 +14,8 @@ TEXT = "the cat sat on the mat. the mat sat under the cat! a banana, 42 bananas;
 
 
 def pytest_collection_modifyitems(config, items):
-    left_out = {"cuda": not torch.cuda.is_available(), "slow": "slow" not in config.getoption("-m")}
+    left_out = {name: name not in config.getoption("-m") for name in ("slow", "browser")}
+    left_out["cuda"] = not torch.cuda.is_available()
     for item in items:
         for name in (name for name in left_out if left_out[name] and item.get_closest_marker(name)):
             item.add_marker(pytest.mark.skip(reason=f"{name}: see the markers in pyproject.toml"))

@@ -50,6 +50,13 @@ evaluate work | | work
 evaluate corrupt | | corrupt
 evaluate work --probes=1 | base | --probes
 chat work --say=hi | | work
+chat work --say=/nosuch | base | /nosuch
+chat work --say=/critique | base | said
+chat work --say=hi --say=/critique | base | principle
+chat work --say=hi --say=/judge%be%kind. | base | two
+view work | | work
+view work | base | work
+view corrupt | | corrupt
 plot work | base | evaluation.json
 constitution nosuch.txt --run=work | base | nosuch.txt
 constitution empty.txt --run=work | base | principle
@@ -85,7 +92,7 @@ def files(desk, present=""):
 
 def call(command, monkeypatch):
     """What the shell would do, in here."""
-    first, *rest = command.split()
+    first, *rest = (word.replace("%", " ") for word in command.split())
     monkeypatch.setattr(sys, "argv", ["minicai", first, *rest])
     stage = SCRIPTS.get(first)
     with pytest.raises(SystemExit) as stop:

@@ -52,6 +52,19 @@ def test_at_first_the_kl_and_the_values_are_zero_and_every_ratio_is_one(speaker,
     assert (sequence_kl(other) != 0).all() and (other.logp_ref[~other.mask] == 0).all()
 
 
+def test_what_a_person_reads_of_a_row_are_its_own_numbers(speaker, judge, tiny, tokenizer):
+    out = roll(speaker, judge, tokenizer, temperature=0.5, reference=tiny(vocab_size=tokenizer.vocab_size))
+    old = replace(out.old, adv=torch.randn(18, out.old.ids.shape[1]), ret=torch.randn(18, out.old.ids.shape[1]))
+    records = out.records(7, old, speaker, tokenizer, kl_coef=0.3, temperature=0.5, count=2)
+    assert [r["response"] for r in records] == [out.texts[i] for i in (0, 1, 16, 17)]
+    for r, i in zip(records, (0, 1, 16, 17), strict=True):
+        for name in ("logp", "logp_ref", "value", "adv", "ret"):
+            close(torch.tensor(r[name]), getattr(old, name)[i][old.mask[i]], atol=1e-4, rtol=0)
+        assert r["ratio"] == [1.0] * len(r["tokens"]) and (r["tokens"][-1] == "<end>") == out.ended[i]
+    moved = out.records(7, old, tiny(vocab_size=tokenizer.vocab_size), tokenizer, kl_coef=0.3, temperature=0.5, count=2)
+    assert all(abs(r["ratio"][0] - 1) > 1e-3 for r in moved)
+
+
 def test_the_value_of_an_action_is_said_before_the_action_is_seen(speaker, judge, tokenizer):
     old = roll(speaker, judge, tokenizer).old
     row, t = next((row, t) for row, t in old.mask.nonzero().tolist() if old.mask[row, t + 1])

@@ -68,7 +68,11 @@ def test_each_stage_writes_what_it_promises_and_leaves_the_stages_before_as_they
     comparisons = [Comparison(**record) for record in records(run / "rm" / "comparisons.jsonl")]
     assert [len(part) for r in transcripts for part in (r.principles, r.critiques, r.revisions)] == [2] * 24
     assert [c.source for c in comparisons if 0 <= c.p_a <= 1] == ["ai"] * 12 + ["human"] * 10
-    assert all({"prompt", "response", "score", "kl"} < set(r) for r in records(run / "ppo" / "rollouts.jsonl"))
+    for r in records(run / "ppo" / "rollouts.jsonl"):                     # each token's numbers make up the response's
+        assert {"iteration", "prompt", "response"} < set(r) and r["tokens"][-1][0] == "<" or len(r["tokens"]) == 16
+        assert len({len(r[name]) for name in "tokens logp logp_ref reward value adv ret ratio".split()}) == 1
+        assert abs(sum(r["logp"]) - sum(r["logp_ref"]) - r["kl"]) < 5e-3
+        assert abs(sum(r["reward"]) - r["score"] + 0.3 * r["kl"]) < 5e-3 and all(x > 0 for x in r["ratio"])
     assert json.loads((run / "ppo" / "config.json").read_text())["training"]["max_new"] == 16
     steps = [r for r in records(run / "ppo" / "metrics.jsonl") if "iteration" in r]
     assert len(steps) == 2 and all(abs(r["first_ratio"] - 1) < 1e-2 for r in steps) and steps[0]["kl"] == 0

@@ -16,6 +16,7 @@ import re
 import tomllib
 import zlib
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 
 SPLITS = {"judged": (0.0, 0.5), "method": (0.5, 0.84), "valid": (0.84, 0.92), "test": (0.92, 1.0)}
@@ -83,6 +84,7 @@ class World:
         concepts = data["category"] | {name: data[name] for name in ("broad", "engaging", "principled")}
         self.concepts = {name: Concept(name, tuple(c["principles"]), tuple(c["unseen_principles"]))
                          for name, c in concepts.items()}
+        self.patterns: dict[Frame, re.Pattern] = {}
         self.about = {p: c for c in self.concepts.values() for p in c.principles + c.unseen}
 
     @classmethod
@@ -117,6 +119,26 @@ class World:
             act, *rest = (part.format(**words) for part in frame.parts)
             if split_of(act) in splits:
                 return Request(frame, rng.choice(ASKS).format(act=act), act, *rest)
+
+    def recognise(self, prompt: str) -> Request | None:
+        """The request that a prompt puts, the other way round of `fill`; None where it is none of this world."""
+        sides = (ask.split("{act}") for ask in ASKS)
+        acts = [prompt[len(a):-len(b)] for a, b in sides if prompt.startswith(a) and prompt.endswith(b)]
+        for act, frame in product(acts, self.frames):
+            if found := self._act(frame).fullmatch(act):
+                return Request(frame, prompt, *(part.format(**found.groupdict()) for part in frame.parts))
+        return None
+
+    def _act(self, frame: Frame) -> re.Pattern:
+        """Its act with any words of the slots; a slot that comes again is the same word again."""
+        if frame not in self.patterns:
+            text = re.escape(frame.parts[0])
+            for slot in frame.slots:
+                words = "|".join(map(re.escape, self.slots[slot]))
+                first, *again = text.split(rf"\{{{slot}\}}")
+                text = first + f"(?P<{slot}>{words})" + f"(?P={slot})".join(again)
+            self.patterns[frame] = re.compile(text)
+        return self.patterns[frame]
 
     def requests(self, frames: list[Frame], split: str, count: int, rng: random.Random) -> list[Request]:
         """`count` requests with distinct acts, spread evenly over the frames (as far as fillings last)."""

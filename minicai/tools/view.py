@@ -1,0 +1,78 @@
+"""Write a run as one HTML page to read: transcripts, comparisons, rollouts token by token. No server, no network.
+
+    minicai view runs/default          # writes RUN/view.html; open it in a browser
+
+Shows what the run has: sl/transcripts.jsonl, rm/comparisons.jsonl, ppo/rollouts.jsonl. Prompts of the embedded world
+get their category and each answer the gold judge's verdict. Long runs are thinned evenly, and the page says so.
+"""
+import argparse
+import json
+from pathlib import Path
+
+from minicai import UserError
+from minicai.toyworld.gold import verdict
+from minicai.toyworld.world import World
+
+LIMIT = 1_500_000           # characters of each part: the whole page stays below 5 MB
+NUMBER = (int, float)
+# A part of the page: its file, and what each record must hold.
+PARTS = {"sl": ("transcripts.jsonl", {"prompt": str, "response": str} | dict.fromkeys(
+                ("principles", "critiques", "revisions"), list)),
+         "rm": ("comparisons.jsonl", {"prompt": str, "a": str, "b": str, "p_a": NUMBER, "source": str} | dict.fromkeys(
+                ("principles", "log_odds", "reasons"), list)),
+         "ppo": ("rollouts.jsonl", {"iteration": int, "prompt": str, "response": str, "score": NUMBER, "kl": NUMBER})}
+
+
+def main(argv: list[str]) -> None:
+    parser = argparse.ArgumentParser(prog="minicai view", description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("run", type=Path, help="folder of a run, finished or not")
+    run = parser.parse_args(argv).run
+    found = {name: run / name / file for name, (file, _) in PARTS.items() if (run / name / file).is_file()}
+    if not found:
+        raise UserError(f"{run}: holds nothing to view yet; make it with: python train_sl.py --run {run}")
+    world, parts = World(), {name: read(path, PARTS[name][1]) for name, path in found.items()}
+    for records in parts.values():
+        judge(world, records)
+    html = page(run.resolve().name, {name: thin(records) for name, records in parts.items()})
+    (run / "view.html").write_text(html, encoding="utf-8")
+    print(f"wrote {run / 'view.html'} ({len(html) / 1e6:.1f} MB): open it in a browser")
+
+
+def read(path: Path, shape: dict[str, type]) -> list[dict]:
+    """The records of a JSONL file; UserError where one of them is not what a stage writes."""
+    records = []
+    lines = path.read_text(encoding="utf-8", errors="replace").split("\n")    # splitlines would break at a U+2028 too
+    for number, line in enumerate(lines, start=1):
+        try:
+            record = json.loads(line or "null", parse_constant=str)           # NaN is no JSON for a browser
+            whole = record is None or all(isinstance(record[name], kind) for name, kind in shape.items())
+        except (ValueError, KeyError, TypeError, RecursionError):
+            whole = False
+        if not whole:
+            raise UserError(f"{path}, line {number}: is not what a stage writes; make the stage anew")
+        records += [record] if record else []
+    return records
+
+
+def judge(world: World, records: list[dict]) -> None:
+    """Add category and verdicts to the records whose prompt is of this world: of every answer, in the order said."""
+    for record in records:
+        if request := world.recognise(record["prompt"]):
+            answers = [record[name] for name in ("response", "a", "b") if name in record] + record.get("revisions", [])
+            record["category"] = request.frame.category
+            record["verdicts"] = [verdict(world, request, answer).replace("_", " ") for answer in answers]
+
+
+def thin(records: list[dict]) -> dict:
+    """Every record, or every second, third ... so that they fit into LIMIT characters; and how many there were."""
+    sizes, step = [len(json.dumps(record)) for record in records], 1
+    while step < len(records) and sum(sizes[::step]) > LIMIT:
+        step += 1
+    return {"records": records[::step], "total": len(records), "step": step}
+
+
+def page(run: str, parts: dict[str, dict]) -> str:
+    """The template with the data in it: ASCII JSON without a `<`, so that nothing can end the script."""
+    data = json.dumps({"run": run, "parts": parts}, ensure_ascii=True).replace("<", r"\u003c")
+    return Path(__file__).with_name("view.html").read_text(encoding="utf-8").replace("/*data*/", data)

@@ -1,0 +1,58 @@
+"""Laws of the chat: the right words reach the right model; both orders are asked; what no text holds is named."""
+import random
+
+import pytest
+from fakes import Scripted, tiny_assistant
+
+from minicai.checkpoint import save_model
+from minicai.feedback import question_turns
+from minicai.revise import critique_turns, revision_turns
+from minicai.tools import chat
+from minicai.toyworld.world import SPLITS, World
+
+SAYS = {"Criticise": "It is mean.", "Rewrite": "better", "Question:": "Hm."}
+
+
+@pytest.fixture
+def models():
+    """A base that criticises, rewrites and judges; an RL model that only answers."""
+    def score(turns, begun, ending):
+        return ({" (A)": -3, " (B)": -2} if "(A) base" in turns[-1][1] else {" (A)": -1, " (B)": -3})[ending]
+    return {"base": Scripted(lambda turns: SAYS.get(turns[-1][1].split()[0], "base says"), score),
+            "rl": Scripted(lambda turns: "rl says")}
+
+
+def test_commands_put_the_methods_own_questions_to_the_base(models, capsys):
+    talk = chat.Chat(models, None)
+    for line in ("Hello?\n", "  ", "/critique rl Be kind.", "/judge Be kind."):
+        talk.hear(line)
+    assert models["rl"].asked == [[("user", "Hello?")]]
+    assert models["base"].asked == [
+        [("user", "Hello?")], critique_turns("Hello?", "rl says", "Be kind."),
+        revision_turns("Hello?", "rl says", "Be kind.", "It is mean."),
+        question_turns("Hello?", "base says", "better", "Be kind.", True),
+        question_turns("Hello?", "better", "base says", "Be kind.", True)]
+    out = capsys.readouterr().out                                             # p = sigmoid((-1 - 2) / 2)
+    assert all(words in out for words in ("rl    rl says", "critique  It is mean.", "revision  better", "-1.000",
+                                          "+2.000", "p(base is better than rl) = 0.182"))
+
+
+def test_a_mistake_at_the_keyboard_is_one_line_and_the_talk_goes_on(models, capsys):
+    talk = chat.Chat(models, None)
+    for line in ("/judge Be kind.", "/nosuch", "x" * 2001, "hi", "/critique", "/judge rl rl Be kind.", "/help"):
+        talk.hear(line)
+    out, err = capsys.readouterr()
+    assert [line[:7] for line in err.splitlines()] == ["error: "] * 5 and "rl says" in out and "/judge [MODEL" in out
+
+
+@pytest.mark.parametrize("training, named", [({"pretrain_steps": 1}, True), ({}, False)])
+def test_words_that_the_world_never_says_are_named_to_a_base_of_the_world(training, named, tmp_path, capsys):
+    world, speaker = World(), tiny_assistant()
+    prompts = [world.fill(frame, random.Random(0), tuple(SPLITS)).prompt for frame in world.frames]
+    assert chat.vocabulary(world).issuperset(chat.tokens(" ".join(prompts)))
+    for name in ("base", "ppo"):
+        (tmp_path / name).mkdir()
+        save_model(tmp_path / name, speaker.model, speaker.tokenizer, training)
+    chat.main([str(tmp_path), "--say=Can I zorble Anna\u2019s cat, or anna's?", "--say=/judge Never zorble."])
+    unmet = [line for line in capsys.readouterr().out.splitlines() if line.startswith("never met: ")]
+    assert unmet == ["never met: Can, zorble, anna", "never met: Never, zorble"] * named
