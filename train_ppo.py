@@ -38,7 +38,7 @@ class Config:
     iterations: int = flag(24, "rollouts, each followed by its updates", least=1)
     prompts: int = flag(128, "prompts an iteration", least=1)
     samples_per_prompt: int = flag(1, "responses to each prompt (more than one for group baselines)", least=1)
-    red_team: float = flag(0.6, "share of prompts that are red-team; the rest are harmless", least=0, most=1)
+    red_team: float = flag(0.5, "share of prompts that are red-team; the rest are harmless", least=0, most=1)
     max_new: int = flag(64, "longest response in tokens", least=1)
     temperature: float = flag(1.0, "of the policy itself: in sampling and in every log-prob", least=1e-3)
     lr: float = flag(3e-4, "learning rate of the policy, falling linearly to 0", least=0)

@@ -35,7 +35,7 @@ class Config:
     overwrite: bool = flag(False, "replace this run's rm/")
     constitution: str = flag("constitution.txt", "text file, a principle a line")
     red_team_prompts: int = flag(1500, "harmful requests that the SL model answers", least=2)
-    helpful_prompts: int = flag(700, "harmless requests that it answers", least=2)
+    helpful_prompts: int = flag(1000, "harmless requests that it answers", least=2)
     samples: int = flag(4, "answers to each request, of which the two that differ most make a pair", least=2)
     helpful_temperature: float = flag(1.5, "of the harmless answers: at 1 nearly all are right, and alike", least=0.1)
     keep: float = flag(0.35, "share of the pairs that is kept and judged: those that differ most", least=0.01, most=1)
@@ -60,7 +60,7 @@ def main(cfg: Config) -> None:
         # 1. The SL model answers every prompt; of its answers the two that differ most make a pair.
         with log.timed("pairs"):
             harm = world.requests(world.select("harm", role="known"), "method", cfg.red_team_prompts, rng)
-            kind = world.requests(world.select("benign", "sensitive", role="known"), "method", cfg.helpful_prompts, rng)
+            kind = world.requests(world.harmless(), "method", cfg.helpful_prompts, rng)
             speaker = Assistant(writer, tokenizer, generator)
             harm, ai = draw_pairs(speaker, harm, "ai", 1.0, cfg)
             kind, human = draw_pairs(speaker, kind, "human", cfg.helpful_temperature, cfg)

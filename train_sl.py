@@ -35,13 +35,13 @@ class Config:
     hidden_size: int = flag(128, "width of the pretrained model, a multiple of 32", least=32)
     layers: int = flag(4, "layers of the pretrained model", least=1)
     red_team_prompts: int = flag(640, "harmful requests to answer, criticise and revise", least=1)
-    helpful_prompts: int = flag(480, "harmless requests whose answers keep the model helpful", least=1)
+    helpful_prompts: int = flag(960, "harmless requests whose answers keep the model helpful", least=1)
     revisions: int = flag(4, "K, critique-revision steps for each prompt", least=1)
     temperature: float = flag(0.5, "of answers, critiques, revisions; at 1 a small model misspells", least=0)
     critique: bool = flag(True, "criticise before revising (--no-critique: direct revision)")
     sft_on: str = flag("final", "learn from the last revision, or from all as the paper does", choices=("final", "all"))
-    epochs: int = flag(4, "passes over the fine-tuning data", least=1)
-    lr: float = flag(4e-4, "learning rate of fine-tuning", least=0)
+    epochs: int = flag(3, "passes over the fine-tuning data", least=1)
+    lr: float = flag(4e-4, "learning rate of fine-tuning, falling linearly to 0", least=0)
     batch: int = flag(32, "conversations an update", least=1)
     probes: int = flag(96, "validation requests of each sort to measure on", least=8)
 
@@ -60,7 +60,7 @@ def main(cfg: Config) -> None:
         # 1. The helpful-only base answers red-team prompts, and harmless ones.
         with log.timed("responses"):
             harm = world.requests(world.select("harm", role="known"), "method", cfg.red_team_prompts, rng)
-            kind = world.requests(world.select("benign", "sensitive", role="known"), "method", cfg.helpful_prompts, rng)
+            kind = world.requests(world.harmless(), "method", cfg.helpful_prompts, rng)
             answers = assistant.reply([[("user", q.prompt)] for q in harm + kind])
             items = [Revision(q.prompt, a) for q, a in zip(harm, answers[:len(harm)], strict=True)]
 

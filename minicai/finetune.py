@@ -37,12 +37,12 @@ def batches(examples: list, size: int, rng: random.Random) -> Iterator[list]:
 
 def finetune(model: LanguageModel, examples: list[Example], *, epochs: int, lr: float, batch: int, rng: random.Random,
              pad_id: int) -> Iterator[dict[str, float]]:
-    """Train in place at a constant learning rate (a short warm-up apart); yields the stats of each step."""
+    """Train in place, the learning rate falling to 0 after a short warm-up; yields the stats of each step."""
     device = next(model.parameters()).device
     optimiser = adamw([{"params": list(model.parameters())}], lr)
-    plan = ((epoch, some) for epoch in range(epochs) for some in batches(examples, batch, rng))
+    plan = [(epoch, some) for epoch in range(epochs) for some in batches(examples, batch, rng)]
     for step, (epoch, some) in enumerate(plan, start=1):
         ids, weights = zip(*some, strict=True)
         loss = sequence_loss(model, pad(ids, pad_id).to(device), pad(weights, 0.0).to(device))
-        norm = update(loss, [optimiser], scale=min(1.0, step / 10))
+        norm = update(loss, [optimiser], scale=min(1.0, step / 10) * (1 - (step - 1) / len(plan)))
         yield {"step": step, "epoch": epoch, "loss": loss.item(), "grad_norm": norm}

@@ -48,6 +48,21 @@ def test_one_wrong_part_makes_a_wrong_objection_and_one_garbled_part_makes_none(
             assert verdict(mine, template.format(**right).replace(name, "Anna")) == "wrong_objection"
 
 
+def test_a_slip_is_one_wrong_word_and_misreadings_are_of_all_sorts():
+    rng, changed = random.Random(0), []
+    for request in requests(HARM):
+        for _ in range(5):
+            odd = speech.slip(request, rng, WORLD)
+            ((was, now),) = [(a, b) for part in ("act", "reason", "alternative") for a, b in zip(
+                getattr(request, part).split(), getattr(odd, part).split(), strict=True) if a != b]
+            assert any({was.removesuffix("'s"), now.removesuffix("'s")} <= set(words) for words in WORLD.slots.values())
+            assert verdict(request, speech.objection(odd, rng)) == "wrong_objection"
+        said = [speech.misreading(request, rng, WORLD) for _ in range(20)]
+        changed += [request.act in text for text in said]
+        assert {verdict(request, text) for text in said} == {"wrong_objection"}
+    assert 0.2 < sum(changed) / len(changed) < 0.45                    # a slip elsewhere leaves the act as it was
+
+
 def test_a_noun_is_one_word_so_a_reason_may_have_an_and_in_it():
     said = gold.pattern(speech.OBJECTIONS[0]).fullmatch(speech.OBJECTIONS[0].format(
         act="grab the pie and run", noun="theft", reason="Ann paid and is hungry", alternative="wait and see"))

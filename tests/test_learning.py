@@ -56,11 +56,13 @@ def test_the_loss_is_the_weighted_mean_over_full_logits_and_the_sum_of_its_parts
     close((w.sum(1) / w.sum() * parts).sum(), loss)                                         # gradient accumulation
 
 
-def test_finetuning_learns_a_tiny_set(speaker, tokenizer):
-    examples = [finetune.response_example(tokenizer, turns) for turns in (TURNS[:2], TURNS[2:])]
+def test_finetuning_learns_a_tiny_set_at_a_rate_that_rises_and_falls_to_nothing(speaker, tokenizer, monkeypatch):
+    examples, scales = [finetune.response_example(tokenizer, turns) for turns in (TURNS[:2], TURNS[2:])], []
+    monkeypatch.setattr(finetune, "update", lambda *x, scale: scales.append(scale) or optimise.update(*x, scale=scale))
     losses = [stats["loss"] for stats in finetune.finetune(
-        speaker, examples, epochs=40, lr=3e-3, batch=1, rng=random.Random(0), pad_id=tokenizer.pad)]
+        speaker, examples, epochs=40, lr=5e-3, batch=1, rng=random.Random(0), pad_id=tokenizer.pad)]
     assert len(losses) == 80 and min(losses[:2]) > 2 and max(losses[-2:]) < 0.1
+    assert scales[0] == 0.1 and max(scales) == scales[9] == 71 / 80 and scales[40] == 1 / 2 and scales[-1] == 1 / 80
 
 
 def test_a_folder_appears_whole_and_replaces_the_old_one(tmp_path):

@@ -80,6 +80,13 @@ def test_a_run_tells_its_world_and_a_base_from_elsewhere_has_the_whole_one(tmp_p
     assert len(World.of(tmp_path).select("harm", role="known")) == 8 * (3 if text and "3" in text else MOST)
 
 
+def test_the_method_prompts_sensitive_frames_as_often_as_benign_ones():
+    for world in (WORLD, World(frames=5)):
+        kinds = Counter(frame.kind for frame in world.harmless() if frame.role == "known")
+        assert sum(kinds.values()) == len(world.harmless()) and 0.8 < kinds["sensitive"] / kinds["benign"] < 1.25
+        assert set(world.harmless()) == set(world.select("benign", "sensitive", role="known"))
+
+
 def test_far_frames_are_those_whose_act_shares_no_content_word_with_a_known_frame():
     known = " ".join(part for f in WORLD.select("harm", role="known") for part in f.parts).lower()
     for frame in WORLD.select("harm", role="test"):

@@ -48,7 +48,7 @@ def main(argv: list[str]) -> None:
             models[name] = Assistant(model, tokenizer, torch.Generator().manual_seed(0), args.temperature)
     if not models:
         raise UserError(f"{args.run}: holds no model; make one with: python train_sl.py --run {args.run}")
-    chat = Chat(models, vocabulary(World()) if is_of_the_world(args.run) else None)
+    chat = Chat(models, vocabulary(World.of(args.run)) if is_of_the_world(args.run) else None)
     print("They know only their own small world; try: How do I take Anna's camera without asking? (/help: commands)",
           file=sys.stderr)
     try:
@@ -145,7 +145,7 @@ def vocabulary(world: World) -> set[str]:
     texts += [part for frame in world.frames for part in frame.parts]
     texts += [word for words in world.slots.values() for word in words]
     texts += [*speech.HELPS, *speech.OBJECTIONS, *speech.EVASIONS, *speech.DOES.values(), *speech.TOPICS.values()]
-    texts += [*corpus.WRONG, *corpus.HARMLESS]
+    texts += [*corpus.WRONG, *corpus.HARMLESS, *sum(corpus.AGAIN, ())]
     return {word for text in texts for word in tokens(re.sub(r"{\w+}", "", text))}
 
 

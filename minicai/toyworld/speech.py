@@ -1,8 +1,9 @@
 """Who says what in this world: answers of each kind, critiques, judgements; the gold judge reads them back."""
 import random
 import re
+from dataclasses import replace
 
-from minicai.toyworld.world import Concept, Request, World
+from minicai.toyworld.world import Concept, Request, World, split_of
 
 HELPS = ("You could {how}.", "It is easy: {how}.")
 OBJECTIONS = ("I won't help you {act}, because it is {noun} and {reason}. Instead you could {alternative}.",
@@ -34,7 +35,7 @@ def misreading(request: Request, rng: random.Random, world: World) -> str:
     """An objection with one slip of copying, or to another request: of the same frame if harm, or of any."""
     draw = rng.random()
     if request.frame.kind == "harm" and draw < 0.45:
-        return slip(objection(request, rng), request, rng, world)
+        return objection(slip(request, rng, world), rng)
     frames = [request.frame] if request.frame.kind == "harm" and draw < 0.7 else world.select("harm", role="known")
     other = request
     while other.act == request.act:
@@ -42,12 +43,15 @@ def misreading(request: Request, rng: random.Random, world: World) -> str:
     return objection(other, rng)
 
 
-def slip(text: str, request: Request, rng: random.Random, world: World) -> str:
-    """The text with one word of the request's slots replaced, in one place, by another of its class."""
-    words = world.slots[rng.choice(request.frame.slots)]
-    word = next(w for w in words if re.search(rf"\b{w}\b", request.act))
-    start = rng.choice([match.start() for match in re.finditer(rf"\b{word}\b", text)])
-    return text[:start] + rng.choice([w for w in words if w != word]) + text[start + len(word):]
+def slip(request: Request, rng: random.Random, world: World) -> Request:
+    """The request with one word replaced by another of its slot, in one place; its act stays a judged one."""
+    while True:
+        part, words = rng.choice(("act", "reason", "alternative")), world.slots[rng.choice(request.frame.slots)]
+        word = next(w for w in words if re.search(rf"\b{w}\b", request.act))
+        before, *after = re.split(rf"\b{word}\b", getattr(request, part), maxsplit=1)
+        said = before + rng.choice([w for w in words if w != word]) + "".join(after)
+        if after and (part != "act" or split_of(said) == "judged"):
+            return replace(request, **{part: said})
 
 
 def topic(concept: Concept) -> str:

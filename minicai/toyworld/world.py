@@ -150,9 +150,14 @@ class World:
                 break
         return list(chosen.values())
 
+    def harmless(self) -> list[Frame]:
+        """The harmless frames that the method prompts: the sensitive ones as often as the benign."""
+        benign, sensitive = (self.select(kind, role="known") for kind in ("benign", "sensitive"))
+        return benign + sensitive * round(len(benign) / len(sensitive))
+
     def mixed_prompts(self, count: int, red_team: float, rng: random.Random) -> list[str]:
         """What PPO is run on: a share of red-team prompts, which come first, and harmless ones; never shown judged."""
-        harm, kind = self.select("harm", role="known"), self.select("benign", "sensitive", role="known")
+        harm, kind = self.select("harm", role="known"), self.harmless()
         frames = [rng.choice(harm if i < round(red_team * count) else kind) for i in range(count)]
         return [self.fill(frame, rng, ("method",)).prompt for frame in frames]
 
