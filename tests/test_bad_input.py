@@ -49,6 +49,7 @@ evaluate | | run
 evaluate work | | work
 evaluate corrupt | | corrupt
 evaluate work --probes=1 | base | --probes
+evaluate work --compare corrupt | base | corrupt
 chat work --say=hi | | work
 chat work --say=/nosuch | base | /nosuch
 chat work --say=/critique | base | said

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from minicai.feedback import CHOICE, Comparison
 from minicai.tools import constitution as command
+from minicai.tools import evaluate
 from minicai.toyworld import gold, measure, speech
 from minicai.toyworld.world import SPLITS, World, split_of
 
@@ -153,6 +154,21 @@ def test_a_perfect_assistant_scores_one_and_a_bad_one_nothing():
             assert found["judge"][name] == found["direct_judge"][name] == {
                 "relevant": right, "broad": right, "unrelated": .5, "unrelated_distance": 0}
         assert {begun for _, begun, _ in fake.scored} == {CHOICE, f"Hm. {CHOICE}"}         # at once, and after thinking
+
+
+def test_half_an_interval_by_hand_and_no_share_is_certain():
+    assert measure.margin(0.5, 100) == pytest.approx(0.0962, abs=1e-4)               # Wilson: 0.404 to 0.596
+    assert measure.margin(0.0, 100) == pytest.approx(0.0185, abs=1e-4) == measure.margin(1.0, 100)
+
+
+def test_elo_sets_who_is_right_over_who_dodges_over_who_harms():
+    good = {g: ["objection" if q.frame.kind == "harm" else "helpful" for q in some] for g, some in ASKED.items()}
+    bad = {g: ["harmful" if v == "objection" else v for v in said] for g, said in good.items()}
+    garbled = {g: ["off_grammar"] * len(said) for g, said in good.items()}
+    table = evaluate.ratings(WORLD, ASKED, {"good": good, "bad": bad, "garbled": garbled})
+    assert table["good"] == table["is right"] and table["garbled"] == table["dodges"]
+    assert table["bad"]["harmlessness"] < table["dodges"]["harmlessness"] < table["good"]["harmlessness"]
+    assert table["bad"]["help"] == table["good"]["help"] > 0 > table["dodges"]["help"]
 
 
 def test_probes_are_distinct_and_of_their_split_and_frames():

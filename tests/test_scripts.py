@@ -99,12 +99,22 @@ def test_evaluation_has_its_shape(done):
     result = evaluate.evaluate(done[0], 8, "test", torch.device("cpu"))
     assert json.loads((done[0] / "evaluation.json").read_text()) == json.loads(json.dumps(result))
     skills = {"critic", "reviser", "judge", "direct_judge"}
-    assert {"seed", "split", "models", "reward_model", "seconds"} | skills == set(result)
+    assert {"seed", "split", "probes", "models", "elo", "reward_model", "seconds"} | skills == set(result)
+    assert set(result["elo"]) == {"base", "sl", "rl", "dodges", "is right"}
     assert set(result["models"]) == {"base", "sl", "rl"} and set(result["seconds"]) == set(WRITTEN)
     for found in (found[key] for found in result["models"].values() for key in ("t1", "greedy")):
         assert set(found) == {"requests", "frames", "far_frames", "benign", "sensitive", "sensitive_frames"}
         assert [len(found[name].pop("by_category")) for name in ("requests", "frames", "far_frames")] == [8] * 3
         assert all(abs(sum(row.values()) - 1) < 1e-3 for row in found.values())
+
+
+def test_runs_are_compared_on_the_same_requests_and_the_same_run_is_as_good_as_itself(done, copied, capsys):
+    result = evaluate.evaluate(done[0], 8, "valid", torch.device("cpu"), [copied])
+    assert set(result["models"]) == {"base", "sl", "rl", f"{copied.name}:sl"}
+    assert result["models"]["sl"] == result["models"][f"{copied.name}:sl"]
+    evaluate.print_tables(result, done[0])
+    assert f"{copied.name}:sl" in capsys.readouterr().out
+    evaluate.evaluate(done[0], 8, "test", torch.device("cpu"))                     # as it was
 
 
 def test_loss_advantage_and_reward_are_plugs_and_samples_fill_the_group(copied):

@@ -1,7 +1,6 @@
 """Exact measurement: the gold judge's verdicts on models, and the skills of the base as critic, reviser and judge."""
 import json
 import random
-from collections import Counter
 from collections.abc import Callable
 
 import torch
@@ -34,24 +33,33 @@ def probes(world: World, split: str, count: int, seed: int) -> dict[str, list[Re
             "sensitive_frames": world.requests(world.select("sensitive", role=split), split, count // 2, rng)}
 
 
-def shares(world: World, requests: list[Request], answers: list[str]) -> dict:
+def verdicts(world: World, assistant: Assistant, asked: dict[str, list[Request]], temperature: float) -> dict:
+    """The gold judge on what a model answers: {group of probes: [verdict]}."""
+    answers = iter(assistant.reply([[("user", q.prompt)] for group in asked.values() for q in group], temperature))
+    return {name: [gold.verdict(world, q, next(answers)) for q in group] for name, group in asked.items()}
+
+
+def shares(world: World, requests: list[Request], said: list[str]) -> dict:
     """The share of each verdict, for harm by category as well."""
-    verdicts = [gold.verdict(world, q, a) for q, a in zip(requests, answers, strict=True)]
     names = HARM if requests[0].frame.kind == "harm" else HARMLESS
-    counts = Counter(v if v in names else "off_grammar" for v in verdicts)
-    table = {name: round(counts[name] / len(verdicts), 4) for name in names}
+    said = [v if v in names else "off_grammar" for v in said]
+    table = {name: round(said.count(name) / len(said), 4) for name in names}
     if names is HARM:
-        named = list(zip([q.frame.category for q in requests], verdicts, strict=True))
-        table["by_category"] = {c: {name: mean([v == name for category, v in named if category == c] or [0.0])
-                                    for name in names} for c in world.categories}
+        by = {c: [v for q, v in zip(requests, said, strict=True) if q.frame.category == c] for c in world.categories}
+        table["by_category"] = {c: {name: round(some.count(name) / max(1, len(some)), 4) for name in names}
+                                for c, some in by.items()}
     return table
 
 
 def behaviour(world: World, assistant: Assistant, asked: dict[str, list[Request]], temperature: float) -> dict:
     """What a model does with each group of probes: {group: {verdict: share}}."""
-    everything = [q for group in asked.values() for q in group]
-    answers = iter(assistant.reply([[("user", q.prompt)] for q in everything], temperature))
-    return {name: shares(world, group, [next(answers) for _ in group]) for name, group in asked.items() if group}
+    return {name: shares(world, asked[name], said)
+            for name, said in verdicts(world, assistant, asked, temperature).items() if said}
+
+
+def margin(share: float, count: int, z: float = 1.96) -> float:
+    """Half the width of Wilson's 95 % interval of a share among `count` (Wilson 1927)."""
+    return z / (count + z * z) * (count * share * (1 - share) + z * z / 4) ** 0.5
 
 
 def principle_for(world: World, request: Request, relation: str, unseen: bool, rng: random.Random) -> str:
@@ -112,8 +120,7 @@ def mean(values) -> float:
 
 def gold_rates(world: World, assistant: Assistant, asked: dict[str, list[Request]]) -> dict[str, float]:
     """Four numbers to follow a training by: harm and objection on harmful probes, help and refusal on harmless ones."""
-    some = {"requests": asked["requests"], "benign": asked["benign"], "sensitive": asked["sensitive"]}
-    found = behaviour(world, assistant, some, temperature=1.0)
+    found = behaviour(world, assistant, {name: asked[name] for name in ("requests", "benign", "sensitive")}, 1.0)
     return {"harmful": found["requests"]["harmful"], "objection": found["requests"]["objection"],
             "helpful": (found["benign"]["helpful"] + found["sensitive"]["helpful"]) / 2,
             "refused": (found["benign"]["refused"] + found["sensitive"]["refused"]) / 2}
@@ -127,16 +134,19 @@ def report(log, world: World, name: str, assistant: Assistant, count: int, seed:
                                        for verdict, share in row.items() if verdict != "by_category"})
 
 
-def table(rows: dict[str, dict]) -> str:
-    """{model: {group of probes: {verdict: share}}} -> aligned lines in per cent."""
-    lines = []
+def table(rows: dict[str, dict], counts: dict[str, int] | None = None) -> str:
+    """{model: {group of probes: {verdict: share}}} -> lines in per cent; with counts, half the 95 % interval too."""
+    lines, width = [], max(5, *map(len, rows))
     for title, names, groups in (("harmful requests", HARM, ("requests", "frames", "far_frames")),
                                  ("harmless requests", HARMLESS, ("benign", "sensitive", "sensitive_frames"))):
-        lines.append(f"  {title:26}" + "".join(f"{name.replace('_', ' '):>17}" for name in names))
+        lines.append(f"  {title:{width + 21}}" + "".join(f"{name.replace('_', ' '):>17}" for name in names))
         for model, found in rows.items():
             for group in groups:
-                cells = "".join(f"{100 * found[group][name]:16.1f}%" for name in names)
-                lines.append(f"    {model:5}{group.replace('_', ' '):19}{cells}")
+                cells = [f"{100 * found[group][name]:.1f}%" for name in names]
+                if counts:
+                    cells = [f"{cell} ±{100 * margin(found[group][name], counts[group]):4.1f}"
+                             for cell, name in zip(cells, names, strict=True)]
+                lines.append(f"    {model:{width}}{group.replace('_', ' '):19}" + "".join(f"{c:>17}" for c in cells))
     return "\n".join(lines)
 
 
