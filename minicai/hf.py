@@ -66,10 +66,11 @@ def model_config(spec: dict) -> ModelConfig:
     rope_type = rope.get("rope_type", rope.get("type", "default"))
     asked = [f"{key} {value}" for key, value in (rope | spec).items() if PLAIN.get(key, value) != value is not None]
     asked += [f"layer_types {name}" for name in spec.get("layer_types") or [] if name != "full_attention"]
+    asked += [f"{key} {spec.get(key)}" for key in SIZES if not isinstance(spec.get(key), int)]
     asked += [f"rope_type {rope_type}"] if rope_type not in ("default", "llama3") else []
     if asked:
         raise ValueError(f"{asked[0][:80]} is not supported; {SUPPORTED}, all plain")
-    return ModelConfig(**{key: int(spec[key]) for key in SIZES},
+    return ModelConfig(**{key: spec[key] for key in SIZES},
                        num_key_value_heads=int(spec.get("num_key_value_heads") or spec["num_attention_heads"]),
                        head_dim=int(spec.get("head_dim") or spec["hidden_size"] // spec["num_attention_heads"]),
                        rms_norm_eps=float(spec.get("rms_norm_eps", 1e-6)),
