@@ -80,7 +80,8 @@ def test_every_public_function_of_the_method_says_what_it_does():
         f, ast.FunctionDef) and not f.name.startswith("_") and f.name != "main" and not ast.get_docstring(f)]
 
 
-@pytest.mark.parametrize("what, most", [("", 1300), ("toyworld", 700), ("hf hf_tokens hf_bpe data", 400), ("tools", 900), ("all", 3300)])
+@pytest.mark.parametrize("what, most", [("", 1300), ("toyworld", 700), ("hf hf_tokens hf_bpe data", 400),
+                                        ("tools", 900), ("all", 3300)])
 def test_budgets_are_kept(what, most):
     """The nameless one is the method, the three scripts included."""
     rooms = {"": {*FLOOR} - {*FLOORS["beside"].split(), "tools"}, "all": {*FLOOR}}.get(what, what.split())
