@@ -155,7 +155,7 @@ def strings(count):
 @pytest.mark.parametrize("style", STYLES)
 def test_a_trained_tokenizer_gives_the_same_ids_and_texts(trained, style):
     theirs, ours = trained[style]
-    texts = [*strings(5000), TEXT * 3, "a" + " " * 500_000 + "b"]                 # too long a run for tiktoken alone
+    texts = [*strings(5000), TEXT * 3, "a" + " " * 1_000_001 + "b"]               # too long a run for tiktoken alone
     ids = [encoding.ids for encoding in theirs.encode_batch(texts, add_special_tokens=False)]
     assert [ours.encode(text) for text in texts] == ids
     assert ours.style.lead or [ours.decode(row) for row in ids] == theirs.decode_batch(ids)     # plain: see below
@@ -169,7 +169,8 @@ def test_turns_by_hand(trained):
     def ids(bpe, *parts):
         return [i for part in parts for i in bpe.encode(part).ids]
     asked = ids(bpe, "<|im_start|>user\n", TURNS[2][1], "<|im_end|>\n<|im_start|>assistant\n")
-    assert chat.prompt(TURNS[2:3]) == asked and chat.render(TURNS[2:]) == asked + ids(bpe, "2<|im_end|>")
+    assert chat.prompt([]) == ids(bpe, "<|im_start|>assistant\n") and chat.prompt(TURNS[2:3]) == asked
+    assert chat.render(TURNS[2:]) == asked + ids(bpe, "2<|im_end|>")
     assert plain.render(TURNS[:2]) == ids(base, "\n\nHuman:", " Hi  there", "\n\nAssistant:", " well<|endoftext|>")
     assert plain.prompt(TURNS[:1], "I") == ids(base, "\n\nHuman:", " Hi  there", "\n\nAssistant:", " I")
     assert plain.decode(ids(base, " 2, I say\n\nHuman: why?<|endoftext|>")) == "2, I say"
@@ -207,7 +208,7 @@ def test_what_is_saved_gives_transformers_the_same_logits_and_ids(folders, famil
         "AutoModelForCausalLM", "AutoTokenizer"))
     assert gap(model, twin.eval()) <= 1e-6 and ours.end in twin.generation_config.eos_token_id
     assert all((x.eos_token_id, x.pad_token_id) == (ours.end, ours.pad) for x in (theirs, twin.config))
-    for text in strings(300):
+    for text in strings(3000 if family == "toy" else 300):
         assert theirs.encode(text, add_special_tokens=False) == ours.encode(text)
     talk = [{"role": role, "content": text} for role, text in TURNS]
     assert theirs.apply_chat_template(talk[:3], add_generation_prompt=True)["input_ids"] == ours.prompt(TURNS[:3])
