@@ -22,6 +22,8 @@ class ModelConfig:
     head_dim: int = 32
     rms_norm_eps: float = 1e-6
     rope_theta: float = 1000.0
+    rope_scaling: tuple[float, ...] | None = None    # open weights: Llama 3's factor, low, high, first context; or ()
+    max_position_embeddings: int = 2048              # the longest text it should be given
     tie_word_embeddings: bool = True
     attention_bias: bool = False       # a bias on q, k and v (Qwen2.5)
     qk_norm: bool = True               # RMSNorm of each head's q and k before RoPE (Qwen3)
@@ -38,8 +40,7 @@ def compute_dtype(config: ModelConfig, device: torch.device) -> torch.dtype:
 
 def precision(config: ModelConfig, device: torch.device) -> torch.autocast:
     """Autocast around a forward pass: matrix products in the compute dtype, sums and norms in fp32."""
-    dtype = compute_dtype(config, device)
-    return torch.autocast(device.type, dtype, enabled=dtype != torch.float32)
+    return torch.autocast(device.type, dtype := compute_dtype(config, device), enabled=dtype != torch.float32)
 
 
 class RMSNorm(nn.Module):
@@ -52,6 +53,17 @@ class RMSNorm(nn.Module):
         return self.weight * (y * (y.square().mean(-1, keepdim=True) + self.eps).rsqrt()).to(x.dtype)
 
 
+def turning_speed(c: ModelConfig, device: torch.device) -> Tensor:
+    """Radians a position by which RoPE turns pair i: theta^(-2i/D), (D/2,). Llama 3.1 slows the slow pairs down."""
+    power = torch.arange(0, c.head_dim, 2, device=device) / c.head_dim
+    speed = c.rope_theta ** -power if c.rope_scaling is None else 1.0 / c.rope_theta ** power    # as others round it
+    if c.rope_scaling:
+        factor, low, high, first = c.rope_scaling
+        kept = ((first / (2 * torch.pi / speed) - low) / (high - low)).clamp(0, 1)    # by turns within first context
+        speed = (1 - kept) * speed / factor + kept * speed
+    return speed
+
+
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     """RoPE, half-split layout: pair (i, i + D/2) turns by its angle. x (B, H, T, D); cos, sin (B or 1, 1, T, D)."""
     a, b = x.chunk(2, dim=-1)
@@ -61,8 +73,7 @@ def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
 class Cache:
     """Static keys and values of every layer, (B, K, L, D) each, and for each row its own next position."""
     def __init__(self, config: ModelConfig, rows: int, slots: int, device: torch.device):
-        kv = (2, rows, config.num_key_value_heads, slots, config.head_dim)
-        dtype = compute_dtype(config, device)
+        kv, dtype = (2, rows, config.num_key_value_heads, slots, config.head_dim), compute_dtype(config, device)
         self.layers = [tuple(torch.zeros(kv, device=device, dtype=dtype)) for _ in range(config.num_hidden_layers)]
         self.position = torch.zeros(rows, dtype=torch.long, device=device)
 
@@ -75,20 +86,17 @@ class Cache:
         return self.layers[layer]
 
     def select(self, rows: Tensor) -> None:
-        self.layers = [(k[rows], v[rows]) for k, v in self.layers]
-        self.position = self.position[rows]
+        self.layers, self.position = [(k[rows], v[rows]) for k, v in self.layers], self.position[rows]
 
 
 class Attention(nn.Module):
     def __init__(self, c: ModelConfig, layer: int):
         super().__init__()
         self.layer, self.head_dim = layer, c.head_dim
-        self.q_proj = nn.Linear(c.hidden_size, c.num_attention_heads * c.head_dim, bias=c.attention_bias)
-        self.k_proj = nn.Linear(c.hidden_size, c.num_key_value_heads * c.head_dim, bias=c.attention_bias)
-        self.v_proj = nn.Linear(c.hidden_size, c.num_key_value_heads * c.head_dim, bias=c.attention_bias)
-        self.o_proj = nn.Linear(c.num_attention_heads * c.head_dim, c.hidden_size, bias=False)
-        self.q_norm = RMSNorm(c.head_dim, c.rms_norm_eps) if c.qk_norm else nn.Identity()
-        self.k_norm = RMSNorm(c.head_dim, c.rms_norm_eps) if c.qk_norm else nn.Identity()
+        q, kv = c.num_attention_heads * c.head_dim, c.num_key_value_heads * c.head_dim
+        self.q_proj, self.k_proj, self.v_proj = (nn.Linear(c.hidden_size, n, c.attention_bias) for n in (q, kv, kv))
+        self.o_proj = nn.Linear(q, c.hidden_size, bias=False)
+        self.q_norm, self.k_norm = (RMSNorm(c.head_dim, c.rms_norm_eps) if c.qk_norm else nn.Identity() for _ in "qk")
 
     def forward(self, x: Tensor, cos: Tensor, sin: Tensor, cache: Cache | None, seen: int | None) -> Tensor:
         B, T, _ = x.shape
@@ -118,8 +126,7 @@ class Attention(nn.Module):
 class MLP(nn.Module):
     def __init__(self, c: ModelConfig):
         super().__init__()
-        self.gate_proj = nn.Linear(c.hidden_size, c.intermediate_size, bias=False)
-        self.up_proj = nn.Linear(c.hidden_size, c.intermediate_size, bias=False)
+        self.gate_proj, self.up_proj = (nn.Linear(c.hidden_size, c.intermediate_size, bias=False) for _ in range(2))
         self.down_proj = nn.Linear(c.intermediate_size, c.hidden_size, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -130,8 +137,7 @@ class Block(nn.Module):
     def __init__(self, c: ModelConfig, layer: int):
         super().__init__()
         self.self_attn, self.mlp = Attention(c, layer), MLP(c)
-        self.input_layernorm = RMSNorm(c.hidden_size, c.rms_norm_eps)
-        self.post_attention_layernorm = RMSNorm(c.hidden_size, c.rms_norm_eps)
+        self.input_layernorm, self.post_attention_layernorm = (RMSNorm(c.hidden_size, c.rms_norm_eps) for _ in range(2))
 
     def forward(self, x: Tensor, cos: Tensor, sin: Tensor, cache: Cache | None, seen: int | None) -> Tensor:
         x = x + self.self_attn(self.input_layernorm(x), cos, sin, cache, seen)
@@ -148,11 +154,8 @@ class Transformer(nn.Module):
         self.apply(init_weights)
 
     def forward(self, ids: Tensor, cache: Cache | None = None, seen: int | None = None) -> Tensor:
-        position = torch.arange(ids.shape[1], device=ids.device)[None]                            # (1, T)
-        position = position if seen is None else position + cache.position[:, None]               # (B or 1, T)
-        D = self.config.head_dim
-        speed = self.config.rope_theta ** (-torch.arange(0, D, 2, device=ids.device) / D)        # theta^(-2i/D), (D/2,)
-        angle = (position[:, None, :, None] * speed).repeat(1, 1, 1, 2)                           # (B or 1, 1, T, D)
+        position = torch.arange(ids.shape[1], device=ids.device)[None] + (cache.position[:, None] if seen else 0)
+        angle = (position[:, None, :, None] * turning_speed(self.config, ids.device)).repeat(1, 1, 1, 2)
         x, cos, sin = self.embed_tokens(ids), angle.cos(), angle.sin()                            # x (B, T, C)
         with precision(self.config, ids.device):
             for block in self.layers:
@@ -165,8 +168,7 @@ class LanguageModel(nn.Module):
     def __init__(self, config: ModelConfig):
         super().__init__()
         self.config, self.model = config, Transformer(config)
-        self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
-        init_weights(self.lm_head)
+        self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False).apply(init_weights)
         if config.tie_word_embeddings:
             self.lm_head.weight = self.model.embed_tokens.weight
 
@@ -194,7 +196,5 @@ class ScalarModel(nn.Module):
 
 def init_weights(module: nn.Module) -> None:
     """Normal weights of variance 1 / inputs; small embeddings, so that a tied head starts near uniform."""
-    if isinstance(module, nn.Embedding):
-        nn.init.normal_(module.weight, std=0.02)
-    elif isinstance(module, nn.Linear):
-        nn.init.normal_(module.weight, std=module.in_features ** -0.5)
+    if isinstance(module, nn.Embedding | nn.Linear):
+        nn.init.normal_(module.weight, std=0.02 if isinstance(module, nn.Embedding) else module.in_features ** -0.5)

@@ -1,0 +1,106 @@
+"""Files that people have -> prompts and comparisons: plain lines, JSONL, hh-rlhf, red_team_attempts, TRL; .gz or not.
+
+A prompt is one string. Earlier turns of a longer conversation stand in it as text, the way hh-rlhf writes them.
+"""
+import gzip
+import json
+import re
+from collections.abc import Callable
+from os.path import commonprefix
+from pathlib import Path
+
+from minicai import UserError, blamed
+from minicai.feedback import Comparison
+
+SPEAKERS, REPLY = {"user": "Human", "assistant": "Assistant"}, "\n\nAssistant:"
+POINTER = b"version https://git-lfs"                         # how the stand-in for a file not fetched begins
+
+
+def prompts(path: str | Path) -> list[str]:
+    """The prompts of a text file, one a line, or of JSON records. UserError names file and line of what is wrong."""
+    text = read_text(path)
+    if not re.search(r"\.jsonl?(\.gz)?$", str(path)) and not text.lstrip().startswith(("{", "[{")) and text.strip():
+        return [line.strip() for line in text.split("\n") if line.strip()]
+    return read_records(path, text, prompt_of)
+
+
+def comparisons(path: str | Path) -> list[Comparison]:
+    """Human comparisons, the chosen answer first. UserError names file and line of what is wrong."""
+    return read_records(path, read_text(path), comparison_of)
+
+
+def read_text(path: str | Path) -> str:
+    """A file's text, which is in UTF-8, with a byte order mark or none, perhaps packed by gzip."""
+    with blamed(f"{path}: cannot be read"):
+        raw = Path(path).read_bytes()
+        raw = gzip.decompress(raw) if raw.startswith(b"\x1f\x8b") else raw
+    if raw.startswith(POINTER):
+        raise UserError(f"{path}: is a pointer of Git LFS, not the file itself; fetch it with: git lfs pull")
+    try:
+        return raw.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = raw.count(b"\n", 0, error.start) + 1
+        raise UserError(f"{path}, line {line}: byte {raw[error.start]:#04x} is not UTF-8, as was expected") from None
+
+
+def read_records(path: str | Path, text: str, read: Callable) -> list:
+    """read(record) of all records in a text, which is a JSON array or has an object a line."""
+    array, found = text.lstrip().startswith("["), []
+    for n, part in enumerate([text] if array else text.split("\n"), start=1):
+        with blamed(f"{path}: expected a JSON array" if array else f"{path}, line {n}: expected a JSON object"):
+            records = json.loads(part) if array else [json.loads(part)] if part.strip() else []
+        for k, record in enumerate(records, start=1):
+            with blamed(f"{path}, record {k}" if array else f"{path}, line {n}"):
+                found.append(read(record if isinstance(record, dict) else {}))
+    if not found:
+        raise UserError(f"{path}: holds no record; expected at least one, a line each")
+    return found
+
+
+def prompt_of(record: dict) -> str:
+    """What a record asks: its prompt or messages, a transcript's first question, or what two answers are answers to."""
+    if "transcript" in record:
+        question = re.match(rf"\s*Human:(.*?)({REPLY}|\Z)", str(record["transcript"]), re.DOTALL)
+        return asked(question and question[1])
+    if given := record.get("prompt") or record.get("messages"):
+        return asked(given)
+    if "chosen" in record:
+        return comparison_of(record).prompt
+    raise ValueError("expected an object with a prompt, messages, a transcript, or chosen and rejected")
+
+
+def comparison_of(record: dict) -> Comparison:
+    """Two transcripts (hh-rlhf), or texts or messages with a prompt or without (TRL) -> Comparison."""
+    prompt, *both = (record.get(key) for key in ("prompt", "chosen", "rejected"))
+    if not all(isinstance(x, str) for x in both) and not all(isinstance(x, list) for x in both):
+        raise ValueError("expected an object with chosen and rejected, both texts or both messages")
+    if prompt is None or isinstance(both[0], list):            # transcripts: the same up to the last answer
+        both = [transcript(x) if isinstance(x, list) else x for x in both]
+        cut = commonprefix(both).rfind(REPLY)
+        if cut < 0:
+            raise ValueError(f"expected a prompt, or chosen and rejected that are the same up to {REPLY!r}")
+        prompt, both = prompt or both[0][:cut], [x[cut + len(REPLY):] for x in both]
+    return Comparison(asked(prompt), *map(clean, both), p_a=1.0, source="human")
+
+
+def asked(given: str | list) -> str:
+    """A prompt as one string, without the words that hh-rlhf puts around it; of messages, up to the last question."""
+    if isinstance(given, list):
+        given = transcript(given[:-1] if transcript(given) and given[-1]["role"] == "assistant" else given)
+    prompt = clean(given).removeprefix("Human:").removesuffix(REPLY).strip() if isinstance(given, str) else ""
+    if not prompt:
+        raise ValueError("expected a prompt that is a text and not empty")
+    return prompt
+
+
+def transcript(messages: list) -> str:
+    """Messages as hh-rlhf writes them. ValueError for what is none."""
+    for m in messages or [None]:
+        if not isinstance(m, dict) or str(m.get("role")) not in SPEAKERS or not isinstance(m.get("content"), str):
+            raise ValueError(f"expected messages with a content and the role user or assistant, not {m!r:.60}")
+    return "".join(f"\n\n{SPEAKERS[m['role']]}: {m['content']}" for m in messages)
+
+
+def clean(text: str) -> str:
+    """Without white space around it; halves of surrogate pairs, which JSON can hold and UTF-8 cannot, as U+FFFD."""
+    return text.strip().encode("utf-16", "surrogatepass").decode("utf-16", "replace")

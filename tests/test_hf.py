@@ -1,0 +1,290 @@
+"""Laws of open weights: what is loaded or saved speaks as in transformers; whatever could make it differ is refused."""
+import json
+import random
+import shutil
+import sys
+from dataclasses import replace
+from pathlib import Path
+from unicodedata import category, combining, ucd_3_2_0
+
+import pytest
+import torch
+from fakes import tiny_assistant
+from hypothesis import given
+from hypothesis import strategies as st
+
+from minicai import UserError, hf, tools
+from minicai import model as models
+from minicai.checkpoint import save_model
+from minicai.hf_bpe import LLAMA3, QWEN
+from minicai.hf_tokens import OpenTokenizer
+from minicai.preference import normalise, read_scores
+from minicai.tokens import Tokenizer, pad, train_bpe
+
+transformers, tokenizers = pytest.importorskip("transformers"), pytest.importorskip("tokenizers")
+safetensors = pytest.importorskip("safetensors.torch")
+LLAMA = "<|begin_of_text|> <|end_of_text|> <|start_header_id|> <|end_header_id|> <|eot_id|>".split()
+CHATML = "<|endoftext|> <|im_start|> <|im_end|>".split()
+SCALED = {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
+          "original_max_position_embeddings": 32}
+# transformers' class, rope, tied?, the style of the tokenizer and what ends a reply
+FAMILIES = {"llama3": ("Llama", SCALED, False, "llama3 <|eot_id|>"), "qwen2": ("Qwen2", {}, True, "qwen <|im_end|>"),
+            "smollm2": ("Llama", {}, True, "smollm2 <|im_end|>"), "qwen3": ("Qwen3", {}, False, "qwen <|im_end|>")}
+STYLES = ["llama3 <|eot_id|>", "qwen <|im_end|>", "smollm2 <|im_end|>", "gpt2 <|endoftext|>", "llama3 <|end_of_text|>"]
+SIZES = dict(hidden_size=48, intermediate_size=40, num_hidden_layers=2, num_attention_heads=6, num_key_value_heads=2,
+             head_dim=16, max_position_embeddings=300)
+TEXT = "".join((Path(__file__).parents[1] / name).read_text() for name in ("LICENSE", "constitution.txt")) + """
+    We'll sell 1234567 if he'd NOT -- f(x) = {y[0]}; ///   \t\r\n\n  naïve Übermut 東京へ行く
+    Привет e\u0301 a\u0308 é ä ½ ⅷ 🙂 \u3000 x\u200by """
+PIECES = ["'s", "'LL", " ", "   ", "\n", "\r\n", "\t", "12", "½", "é", "e\u0301", "\u1e9b\u0323", "ſ", *TEXT.split(" ")]
+
+
+def train(style):
+    """A tokenizer of some 600 tokens, trained in one of the four styles, as the package tokenizers has it."""
+    pre, last = tokenizers.pre_tokenizers, tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
+    cut = {"gpt2": [], "smollm2": [pre.Digits(individual_digits=True)]}.get(style)
+    if cut is None:
+        cut = [pre.Split(tokenizers.Regex(LLAMA3 if style == "llama3" else QWEN), "isolated")]
+        last.use_regex = False
+    bpe = tokenizers.Tokenizer(tokenizers.models.BPE(ignore_merges=style == "llama3"))
+    bpe.normalizer = tokenizers.normalizers.NFC() if style == "qwen" else None
+    bpe.pre_tokenizer, bpe.decoder = pre.Sequence([*cut, last]) if cut else last, tokenizers.decoders.ByteLevel()
+    bpe.train_from_iterator([TEXT], tokenizers.trainers.BpeTrainer(            # SmolLM2 lacks bytes, has controls first
+        vocab_size=600, special_tokens=CHATML if style in ("gpt2", "smollm2") else [], show_progress=False,
+        initial_alphabet=[] if style == "smollm2" else last.alphabet()))
+    bpe.add_special_tokens(LLAMA if style == "llama3" else CHATML)
+    bpe.add_tokens(["<think>"])
+    return bpe
+
+
+@pytest.fixture(scope="session")
+def trained():
+    """For each of STYLES the tokenizer, as theirs and as ours."""
+    theirs = {name: train(name.split()[0]) for name in STYLES}
+    return {name: (bpe, OpenTokenizer(json.loads(bpe.to_str()), [bpe.token_to_id(name.split()[1])]))
+            for name, bpe in theirs.items()}
+
+
+@pytest.fixture(scope="session")
+def folders(trained, tmp_path_factory):
+    """For each family a folder and its model in transformers, no weight of which is 0 or 1."""
+    made = {}
+    for family, (kind, rope, tied, style) in FAMILIES.items():
+        (bpe, ours), folder = trained[style], tmp_path_factory.mktemp(family)
+        config = getattr(transformers, kind + "Config")(
+            vocab_size=ours.vocab_size + 9, **SIZES, rope_parameters={"rope_type": "default", "rope_theta": 5e3} | rope,
+            tie_word_embeddings=tied, eos_token_id=ours.end)
+        torch.manual_seed(1)
+        twin = getattr(transformers, kind + "ForCausalLM")(config).eval()
+        for name, parameter in twin.named_parameters():
+            torch.nn.init.normal_(parameter, 1.0 if "norm" in name else 0.0, 0.5 if parameter.ndim == 1 else 0.15)
+        twin.save_pretrained(folder)
+        bpe.save(str(folder / "tokenizer.json"))
+        made[family] = folder, twin
+    return made
+
+
+@torch.no_grad()
+def gap(model, twin):
+    """The largest difference of logits over the largest logit, of texts longer than the first context of llama3."""
+    ids = torch.randint(model.config.vocab_size, (2, 120), generator=torch.Generator().manual_seed(0))
+    return ((model(ids) - twin(ids).logits).abs().max() / twin(ids).logits.abs().max()).item()
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_logits_equal_transformers_whole_or_in_shards_in_both_spellings(folders, family, tmp_path):
+    folder, twin = folders[family]
+    model, _ = hf.load(folder)
+    assert gap(model, twin) <= 1e-6 and type(model) is models.LanguageModel and model.config.dtype == "float32"
+    twin.save_pretrained(tmp_path, max_shard_size="30KB")
+    shutil.copy(folder / "tokenizer.json", tmp_path)
+    spec = json.loads((tmp_path / "config.json").read_text())                    # as transformers 4 wrote it
+    rope, spec["torch_dtype"] = spec.pop("rope_parameters"), spec.pop("dtype")
+    spec |= {"rope_theta": rope.pop("rope_theta"), "rope_scaling": rope if "factor" in rope else None,
+             "eos_token_id": [spec["eos_token_id"]]}
+    (tmp_path / "config.json").write_text(json.dumps(spec))
+    (tmp_path / "generation_config.json").unlink()
+    again, _ = hf.load(tmp_path)
+    assert len([*tmp_path.glob("model-*")]) > 2 and again.config == model.config and gap(again, twin) <= 1e-6
+    assert (again.lm_head.weight is again.model.embed_tokens.weight) == FAMILIES[family][2]
+
+
+def interleaved(x, cos, sin):
+    cos, sin = (z[..., :z.shape[-1] // 2].repeat_interleave(2, -1) for z in (cos, sin))
+    return x * cos + torch.stack([-x[..., 1::2], x[..., ::2]], -1).flatten(-2) * sin
+
+
+def plant(fault, model, monkeypatch):
+    own = dict(model.named_parameters())
+    if fault == "rope":
+        monkeypatch.setattr(models, "rotate", interleaved)
+    elif fault in ("rope_theta", "rope_scaling"):
+        model.model.config = replace(model.config, **{fault: {"rope_theta": 1e4, "rope_scaling": ()}[fault]})
+    for name in (name for name in own if fault in name):
+        if fault == "input_layernorm":
+            after = own[name.replace("input", "post_attention")]
+            own[name].data, after.data = after.data, own[name].data
+        else:                                                  # kv-heads in another order; no bias; no weight of a norm
+            own[name].data = own[name].data.roll(16, 0) if "proj.w" in fault else own[name].data * 0 + ("norm" in fault)
+
+
+FAULTS = [*((fault, family) for fault in ("rope", "rope_theta", "input_layernorm", "k_proj.w") for family in FAMILIES),
+          ("rope_scaling", "llama3"), ("proj.bias", "qwen2"), ("q_norm", "qwen3"), ("k_norm", "qwen3")]
+
+
+@pytest.mark.parametrize("fault, family", FAULTS)
+def test_a_planted_fault_is_seen(fault, family, folders, monkeypatch):
+    model, _ = hf.load(folders[family][0])
+    plant(fault, model, monkeypatch)
+    assert gap(model, folders[family][1]) > 1e-2
+
+
+def strings(count):
+    """Random texts of characters from everywhere, of words, and of what tokenizers treat in special ways.
+
+    Without what Unicode's tables of another age see in another way: unassigned characters, and newer combining marks.
+    """
+    rng, some = random.Random(0), []
+    for _ in range(count * 20):
+        code = rng.randint(*rng.choice(((32, 126), (0, 0x24F), (0, 0x33FF), (0, 0x10FFFF))))
+        some.append(rng.choice((rng.choice(PIECES[:13]), rng.choice(PIECES), chr(code) if code >> 11 != 27 else "?")))
+    some = [c for c in some if len(c) != 1 or category(c) != "Cn" and combining(c) == ucd_3_2_0.combining(c)]
+    return ["".join(some[i:i + rng.randint(0, 30)]) for i in range(0, len(some), 20)]
+
+
+@pytest.mark.parametrize("style", STYLES)
+def test_a_trained_tokenizer_gives_the_same_ids_and_texts(trained, style):
+    theirs, ours = trained[style]
+    texts = [*strings(5000), TEXT * 3, "a" + " " * 1_000_001 + "b"]               # too long a run for tiktoken alone
+    ids = [encoding.ids for encoding in theirs.encode_batch(texts, add_special_tokens=False)]
+    assert [ours.encode(text) for text in texts] == ids
+    assert ours.style.lead or [ours.decode(row) for row in ids] == theirs.decode_batch(ids)     # plain: see below
+
+
+TURNS = [("user", "Hi  there"), ("assistant", "well"), ("user", "1 + 1?\n\nHuman: 3"), ("assistant", "2")]
+
+
+def test_turns_by_hand(trained):
+    (bpe, chat), (base, plain), (llama, header) = (trained[STYLES[i]] for i in (1, 3, 0))
+    def ids(bpe, *parts):
+        return [i for part in parts for i in bpe.encode(part).ids]
+    asked = ids(bpe, "<|im_start|>user\n", TURNS[2][1], "<|im_end|>\n<|im_start|>assistant\n")
+    assert chat.prompt([]) == ids(bpe, "<|im_start|>assistant\n") and chat.prompt(TURNS[2:3]) == asked
+    assert chat.render(TURNS[2:]) == asked + ids(bpe, "2<|im_end|>")
+    assert plain.render(TURNS[:2]) == ids(base, "\n\nHuman:", " Hi  there", "\n\nAssistant:", " well<|endoftext|>")
+    assert plain.prompt(TURNS[:1], "I") == ids(base, "\n\nHuman:", " Hi  there", "\n\nAssistant:", " I")
+    assert plain.decode(ids(base, " 2, I say\n\nHuman: why?<|endoftext|>")) == "2, I say"
+    assert header.prompt(TURNS[:1]) == ids(llama, "<|begin_of_text|><|start_header_id|>user<|end_header_id|>\n\n",
+                                           "Hi  there<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\n")
+    assert chat.decode([*chat.encode("<think>"), chat.controls["<think>"], chat.end]) == "<think>" * 2
+    for ours in (chat, plain, header):
+        assert {ours.end, ours.pad, *ours.ends} <= ours.stops and ours.pad != ours.end
+
+
+@given(st.lists(st.sampled_from([*LLAMA, *CHATML, "<think>", "Human:", "\n"]) | st.text(max_size=9)).map("".join))
+def test_no_text_ever_becomes_control_and_a_prompt_begins_its_conversation(trained, text):
+    for _, ours in trained.values():
+        control, turns = {*ours.controls.values()}, [("user", text), ("assistant", text)]
+        whole, empty = ours.render(turns), ours.render([("user", ""), ("assistant", "")])
+        assert not control & {*ours.encode(text)} and whole[:len(ours.prompt(turns[:1]))] == ours.prompt(turns[:1])
+        assert [i for i in whole if i in control] == [i for i in empty if i in control]
+        assert ours.lacking or ours.style.lead or ours.spec["normalizer"] or ours.decode(ours.encode(text)) == text
+
+
+def toy():
+    """A model and a tokenizer of the toy's own kind."""
+    tokenizer, shape = Tokenizer(train_bpe(TEXT, 400)), tiny_assistant().model.config
+    model = models.LanguageModel(replace(shape, vocab_size=tokenizer.vocab_size)).eval()
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, 2.0 - parameter.ndim, 0.3)
+    return model, tokenizer
+
+
+@pytest.mark.parametrize("family", ["toy", *FAMILIES])
+def test_what_is_saved_gives_transformers_the_same_logits_and_ids(folders, family, tmp_path):
+    model, ours = toy() if family == "toy" else hf.load(folders[family][0])
+    hf.save(model, ours, tmp_path / "out")
+    twin, theirs = (getattr(transformers, auto).from_pretrained(tmp_path / "out") for auto in (
+        "AutoModelForCausalLM", "AutoTokenizer"))
+    assert gap(model, twin.eval()) <= 1e-6 and ours.end in twin.generation_config.eos_token_id
+    assert all((x.eos_token_id, x.pad_token_id) == (ours.end, ours.pad) for x in (theirs, twin.config))
+    for text in strings(3000 if family == "toy" else 300):
+        assert theirs.encode(text, add_special_tokens=False) == ours.encode(text)
+    talk = [{"role": role, "content": text} for role, text in TURNS]
+    assert theirs.apply_chat_template(talk[:3], add_generation_prompt=True)["input_ids"] == ours.prompt(TURNS[:3])
+    assert theirs.apply_chat_template(talk)["input_ids"] == ours.render(TURNS)
+    again, tokenizer = hf.load(tmp_path / "out")
+    assert gap(again, twin) <= 1e-6 and tokenizer.render(TURNS) == ours.render(TURNS) and tokenizer.end == ours.end
+
+
+def test_a_reward_model_becomes_a_classifier_with_one_label_and_the_command_writes_both(tmp_path, monkeypatch, capsys):
+    model, tokenizer = toy()
+    judge, pairs = models.ScalarModel(model.model), [("Hi", "well"), ("a longer question", "so, so, so!")]
+    torch.nn.init.normal_(judge.score.weight)
+    normalise(judge, torch.tensor([2.0, 5.0, 11.0]))
+    for name, saved in (("rm", judge), ("ppo", model)):
+        (tmp_path / name).mkdir()
+        save_model(tmp_path / name, saved, tokenizer, {})
+        monkeypatch.setattr(sys, "argv", ["minicai", "export", str(tmp_path / name), str(tmp_path / f"{name}_out")])
+        tools.main()
+    twin = transformers.AutoModelForSequenceClassification.from_pretrained(tmp_path / "rm_out").eval()
+    rows = [tokenizer.render([("user", prompt), ("assistant", response)]) for prompt, response in pairs]
+    label = twin(pad(rows, tokenizer.pad)).logits[:, 0]
+    score = read_scores(judge, tokenizer, pairs)
+    torch.testing.assert_close(label - twin.config.score_offset, score, atol=1e-4, rtol=1e-4)
+    assert gap(model, transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "ppo_out").eval()) <= 1e-6
+    assert twin.config.num_labels == 1 and score[0] != score[1]
+    for stage, named in (("ppo", "exists already"), ("nowhere", "nowhere")):
+        monkeypatch.setattr(sys, "argv", ["minicai", "export", str(tmp_path / stage), str(tmp_path / "ppo_out")])
+        with pytest.raises(SystemExit, match="2"):
+            tools.main()
+        assert named in capsys.readouterr().err
+
+
+CONFIG, TOKENS, WEIGHTS, INDEX = "config.json", "tokenizer.json", "model.safetensors", "model.safetensors.index.json"
+POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 3\n"
+
+
+@pytest.mark.parametrize("file, change, named", [
+    (CONFIG, None, "config.json: cannot be read"), (CONFIG, b"[]", "config.json"), (CONFIG, b"{", "expected a JSON"),
+    (CONFIG, {"model_type": "mistral"}, "type mistral"), (CONFIG, {"architectures": ["Qwen2Model"]}, "Qwen2Model"),
+    (CONFIG, {"quantization_config": {"bits": 4}}, "quantization_config"), (CONFIG, {"hidden_act": "gelu"}, "gelu"),
+    (CONFIG, {"use_sliding_window": True}, "use_sliding_window"), (CONFIG, {"hidden_size": None}, "hidden_size None"),
+    (CONFIG, {"layer_types": ["full_attention", "sliding_attention"]}, "sliding_attention"),
+    (CONFIG, {"rope_parameters": {"rope_type": "yarn"}}, "yarn"), (CONFIG, {"rope_parameters": [1]}, "config.json"),
+    (CONFIG, {"eos_token_id": 5}, "eos_token_id [5]"), (CONFIG, {"eos_token_id": None}, "eos_token_id"),
+    (CONFIG, {"vocab_size": 300}, "another's tokenizer?"), (CONFIG, {"num_hidden_layers": 3}, "weights are not those"),
+    (CONFIG, {"intermediate_size": 44}, "weights are not those"), (CONFIG, {"model_type": "qwen3"}, "qwen3 ['Qwen2"),
+    (TOKENS, None, "SentencePiece"), (TOKENS, POINTER, "Git LFS"), (TOKENS, b"{}", "tokenizer.json: KeyError"),
+    (TOKENS, {"model": {"type": "Unigram"}}, "Unigram as Sentence"), (TOKENS, {"decoder": {"type": "Fuse"}}, "BPE"),
+    (TOKENS, {"model": {"byte_fallback": True}}, "SentencePiece"), (TOKENS, {"model": {"dropout": 0.1}}, "dropout"),
+    (TOKENS, {"model": {"vocab": lambda old: old | {"\u2581the": 599}}}, "SentencePiece"),
+    (TOKENS, {"model": {"merges": lambda old: old[1:]}}, "do not lead to its token"),
+    (TOKENS, {"model": {"merges": lambda old: [*old[:20], *old[21:], old[20]]}}, "order of its merges"),
+    (TOKENS, {"added_tokens": lambda old: [token | {"lstrip": True} for token in old]}, "lstrip"),
+    (TOKENS, {"added_tokens": lambda old: [token | {"id": 7} for token in old]}, "share one id"),
+    (TOKENS, {"normalizer": {"type": "NFKC"}}, "normalizer"), (TOKENS, {"pre_tokenizer": None}, "pre-tokenizer"),
+    (WEIGHTS, None, "model.safetensors: expected"), (WEIGHTS, POINTER, "Git LFS"), (WEIGHTS, b"\x80" * 99, WEIGHTS),
+    (WEIGHTS, lambda old: old[:-9], WEIGHTS), (WEIGHTS, "int8", "torch.int8, so the weights are quantised"),
+    (INDEX, {"weight_map": {"x": "model-2.safetensors"}}, "model-2.safetensors: expected"),
+    (INDEX, {"weight_map": {"x": "../x.safetensors"}}, "'../x.safetensors' is no plain"), (INDEX, {}, "weight_map")])
+def test_a_folder_that_is_not_supported_is_refused_by_name_in_one_line(file, change, named, folders, tmp_path):
+    def changed(old, new):                          # by a value, by a function of the old one; inside `model` likewise
+        return old | {key: changed(old[key], value) if key == "model" else value(old[key]) if callable(value) else value
+                      for key, value in new.items()}
+    shutil.copytree(folders["qwen2"][0], tmp_path, dirs_exist_ok=True)
+    (tmp_path / "generation_config.json").unlink()
+    (tmp_path / "tokenizer.model").touch()
+    path = tmp_path / file
+    old = path.read_bytes() if path.exists() else b"{}"
+    if file == INDEX or change is None:
+        (tmp_path / (WEIGHTS if file == INDEX else file)).unlink()
+    if isinstance(change, dict):
+        path.write_text(json.dumps(changed(json.loads(old), change)))
+    elif change == "int8":
+        safetensors.save_file({"x": torch.zeros(3, dtype=torch.int8)}, path)
+    elif change is not None:
+        path.write_bytes(change(old) if callable(change) else change)
+    with pytest.raises(UserError) as error:
+        hf.load(tmp_path)
+    assert named in str(error.value) and str(tmp_path) in str(error.value) and "\n" not in str(error.value)
