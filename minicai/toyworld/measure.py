@@ -142,10 +142,8 @@ def table(rows: dict[str, dict], counts: dict[str, int] | None = None) -> str:
         lines.append(f"  {title:{width + 21}}" + "".join(f"{name.replace('_', ' '):>17}" for name in names))
         for model, found in rows.items():
             for group in groups:
-                cells = [f"{100 * found[group][name]:.1f}%" for name in names]
-                if counts:
-                    cells = [f"{cell} ±{100 * margin(found[group][name], counts[group]):4.1f}"
-                             for cell, name in zip(cells, names, strict=True)]
+                cells = [f"{100 * found[group][name]:.1f}%" + (
+                    f" ±{100 * margin(found[group][name], counts[group]):4.1f}" if counts else "") for name in names]
                 lines.append(f"    {model:{width}}{group.replace('_', ' '):19}" + "".join(f"{c:>17}" for c in cells))
     return "\n".join(lines)
 
