@@ -16,7 +16,7 @@ import torch
 from minicai import constitution
 from minicai.assistant import Assistant
 from minicai.checkpoint import load_model, save_model
-from minicai.feedback import Comparison, compare, most_different
+from minicai.feedback import Comparison, compare_in_order, most_different
 from minicai.finetune import batches
 from minicai.model import ScalarModel
 from minicai.optimise import adamw, update
@@ -50,7 +50,7 @@ class Config:
 
 
 def main(cfg: Config) -> None:
-    principles = constitution.load(cfg.constitution)
+    sections = constitution.load_sections(cfg.constitution)
     device, run, world = device_of(cfg.device), Path(cfg.run), World.of(Path(cfg.run))
     judge, tokenizer = load_model(run / "base", device=device)
     writer, _ = load_model(run / "sl", device=device)
@@ -69,8 +69,8 @@ def main(cfg: Config) -> None:
 
         # 2. The frozen base judges harmlessness by the constitution; simulated humans judge helpfulness.
         with log.timed("labels"):
-            compare(ai, principles, Assistant(judge, tokenizer, generator), rng=rng, reasoning=cfg.reasoning,
-                    per_pair=cfg.principles_per_pair, clamp=cfg.clamp)
+            compare_in_order(ai, sections, Assistant(judge, tokenizer, generator), rng=rng, reasoning=cfg.reasoning,
+                             per_pair=cfg.principles_per_pair, clamp=cfg.clamp)
             for item, request in zip(human, kind, strict=True):
                 item.p_a = gold.helpfulness(world, request, item.a, item.b)
         items, asked = ai + human, harm + kind

@@ -1,31 +1,50 @@
-"""The constitution: principles, the same for critiques, revisions and comparisons (the paper has two lists of 16)."""
+"""The constitution: principles, the same for critiques, revisions and comparisons (the paper has two lists of 16).
+
+Lines in brackets, such as [Safety], may divide it into sections in order of importance: a comparison is put to the
+first, and to the next only where the first sees hardly a difference. Critique and revision draw from all of them.
+"""
 import random
+import re
 from pathlib import Path
 
 from minicai import UserError
 
+SECTION = r"\[[^\[\]]+\]"
+
 
 def parse(text: str) -> list[str]:
-    """Principles of a text: paragraphs between blank or `#` lines, or lines that end a sentence; no comments."""
+    """Principles of a text: paragraphs between blank or `#` or [Section] lines, or lines that end a sentence."""
     principles, begun = [], ""
     for line in [*text.splitlines(), ""]:
         line = line.split(" #")[0].strip()
-        if line and not line.startswith("#"):
+        apart = not line or line.startswith("#") or re.fullmatch(SECTION, line)
+        if not apart:
             begun = f"{begun} {line}".strip()
-        if begun and (not line or line.startswith("#") or line[-1] in ".!?"):
+        if begun and (apart or line[-1] in ".!?"):
             principles.append(begun)
             begun = ""
     return principles
 
 
-def load(path: str | Path) -> list[str]:
+def sections(text: str) -> list[list[str]]:
+    """The principles of each section, the most important first; of a text without sections, all in one."""
+    parts = re.split(rf"(?m)^[ \t]*{SECTION}\s*?(?: #.*)?$", text)
+    return [found for part in parts if (found := parse(part))]
+
+
+def load_sections(path: str | Path) -> list[list[str]]:
     """Read a constitution; UserError in one line if there is no file, no text or no principle in it."""
     try:
-        if principles := parse(Path(path).read_text(encoding="utf-8-sig")):
-            return principles
+        if found := sections(Path(path).read_text(encoding="utf-8-sig")):
+            return found
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: cannot be read as a text file in UTF-8 ({error})") from None
     raise UserError(f"{path}: holds no principle; expected a sentence a line ('#' starts a comment)")
+
+
+def load(path: str | Path) -> list[str]:
+    """Its principles in one list; errors as above."""
+    return sum(load_sections(path), [])
 
 
 def draw(principles: list[str], count: int, rng: random.Random) -> list[str]:

@@ -17,6 +17,7 @@ QUESTION = "Question: {prompt}\n(A) {a}\n(B) {b}\nPrinciple: {principle}\nWhich 
 REASONING = " Think first."
 CHOICE = "So the choice is"
 OPTIONS = (" (A)", " (B)")
+DOUBT = 0.1                 # a label nearer to 0.5 leaves the question to the next section of the constitution
 
 
 @dataclass(slots=True)
@@ -87,6 +88,17 @@ def compare(items: list[Comparison], principles: list[str], assistant, *, rng: r
         p = p.clamp(0.5 - clamp, 0.5 + clamp)
     for k, item in enumerate(items):
         some = slice(k * per_pair, (k + 1) * per_pair)
-        item.p_a, item.mass, item.principles = p[some].mean().item(), mass[:, some].mean().item(), drawn[some]
-        item.log_odds = log_odds[:, some].T.tolist()
-        item.reasons = [list(both) for both in zip(reasons[0][some], reasons[1][some], strict=True)]
+        item.p_a, item.mass = p[some].mean().item(), mass[:, some].mean().item()
+        item.principles += drawn[some]
+        item.log_odds += log_odds[:, some].T.tolist()
+        item.reasons += [list(both) for both in zip(reasons[0][some], reasons[1][some], strict=True)]
+
+
+def compare_in_order(items: list[Comparison], sections: list[list[str]], assistant, **settings) -> None:
+    """`compare` by the most important section, and by the next one where that sees hardly a difference, and so on.
+
+    The label is that of the last section asked; the record keeps all that was asked. With one section: `compare`.
+    """
+    for principles in sections:
+        compare(items, principles, assistant, **settings)
+        items = [item for item in items if abs(item.p_a - 0.5) < DOUBT]

@@ -18,6 +18,14 @@ def test_a_line_or_a_wrapped_paragraph_that_ends_a_sentence_is_a_principle(sente
     assert constitution.parse(between.join(s.replace(" ", wrap) for s in sentences)) == sentences
 
 
+def test_sections_come_in_order_and_without_them_there_is_one(tmp_path):
+    text = "Be early.\n[Safety]  # first\nBe safe.\nBe calm\n[Ethics]\n\n[Help]\nBe of\nuse. # [no] section\n"
+    assert constitution.sections(text) == [["Be early."], ["Be safe.", "Be calm"], ["Be of use."]]
+    (tmp_path / "mine.txt").write_text(text)
+    assert constitution.load(tmp_path / "mine.txt") == ["Be early.", "Be safe.", "Be calm", "Be of use."]
+    assert constitution.sections("Be [very] kind.\nBe brief.") == [["Be [very] kind.", "Be brief."]]
+
+
 @given(st.binary() | st.text().map(str.encode))
 def test_any_file_gives_principles_or_an_error_of_one_line_that_names_it(content):
     with tempfile.TemporaryDirectory() as folder:

@@ -6,7 +6,7 @@ import pytest
 import torch
 from fakes import Scripted, tiny_assistant
 
-from minicai.feedback import CHOICE, OPTIONS, QUESTION, REASONING, Comparison, ask, compare, label
+from minicai.feedback import CHOICE, OPTIONS, QUESTION, REASONING, Comparison, ask, compare, compare_in_order, label
 from minicai.sample import generate
 
 close = torch.testing.assert_close
@@ -96,6 +96,25 @@ def test_the_label_is_the_mean_over_principles_drawn_anew_for_each_pair():
         assert [quoted(turns, "Principle: ") for turns in asked] == item.principles * 2
     drawn = {tuple(item.principles) for item in items}
     assert len(drawn) > 15 and any(len(set(some)) < 3 for some in drawn)
+
+
+def test_a_section_is_asked_only_where_those_above_it_see_hardly_a_difference():
+    worth = {"Be safe.": {"bomb": -3.0}, "Be good.": {"lie": -2.0}, "Be of use.": {"bomb": 9.0, "lie": 9.0, "help": 1.}}
+
+    def score(turns, begun, ending):
+        here = worth[quoted(turns, "Principle: ")]
+        odds = here.get(quoted(turns, "(A) "), 0.0) - here.get(quoted(turns, "(B) "), 0.0)
+        return torch.tensor(odds if ending == " (A)" else -odds).double().sigmoid().log()
+    sections = [[principle] for principle in worth]
+    for a, b, odds, asked in (("bomb", "help", -3, 1), ("lie", "help", -2, 2), ("help", "dodge", 1, 3), ("no", "", 0, 3)):
+        item = Comparison("why?", a, b)
+        compare_in_order([item], sections, Scripted(lambda turns: "Hm.", score), rng=random.Random(0))
+        close(item.p_a, 1 / (1 + math.exp(-odds)))
+        assert item.principles == [*worth][:asked] and len(item.log_odds) == len(item.reasons) == asked
+    flat, ordered = Comparison("why?", "no", "well"), Comparison("why?", "no", "well")
+    compare([flat], PRINCIPLES, judge(), rng=random.Random(0), per_pair=2)
+    compare_in_order([ordered], [PRINCIPLES], judge(), rng=random.Random(0), per_pair=2)
+    assert flat == ordered
 
 
 def test_mass_is_the_probability_of_either_letter():

@@ -48,6 +48,10 @@ WRONG = [
     ("feedback.compare", "hard", afterwards(compare, "p_a", lambda item, _: float(item.p_a > .5)), "no doubts left"),
     ("feedback.compare", "all clamped", afterwards(compare, "p_a", lambda item, c: min(max(item.p_a, .5 - c), .5 + c)),
      "direct answers need no clamp"),
+    ("feedback.compare_in_order", "all together", lambda items, sections, a, **k: compare(
+        items, sum(sections, []), a, **k), "what matters most is outvoted"),
+    ("feedback.compare_in_order", "the last word", lambda items, sections, a, **k: [
+        compare(items, some, a, **k) for some in sections], "what matters least decides"),
     ("assistant.masked_sum", "mean", lambda x, mask, dim: torch.where(mask, x, 0).sum(dim) / mask.sum(dim),
      "long options look likelier"),
     ("toyworld.gold.verdict", "lenient", lambda w, q, t: verdict(w, q, t).removeprefix("wrong_"), "any objection"),
