@@ -106,7 +106,7 @@ def test_a_section_is_asked_only_where_those_above_it_see_hardly_a_difference():
         odds = here.get(quoted(turns, "(A) "), 0.0) - here.get(quoted(turns, "(B) "), 0.0)
         return torch.tensor(odds if ending == " (A)" else -odds).double().sigmoid().log()
     sections = [[principle] for principle in worth]
-    for a, b, odds, asked in (("bomb", "help", -3, 1), ("lie", "help", -2, 2), ("help", "dodge", 1, 3), ("no", "", 0, 3)):
+    for a, b, odds, asked in (("bomb", "help", -3, 1), ("lie", "help", -2, 2), ("help", "no", 1, 3), ("", "no", 0, 3)):
         item = Comparison("why?", a, b)
         compare_in_order([item], sections, Scripted(lambda turns: "Hm.", score), rng=random.Random(0))
         close(item.p_a, 1 / (1 + math.exp(-odds)))
