@@ -4,6 +4,7 @@ from dataclasses import replace
 import hypothesis
 import pytest
 import torch
+from fakes import STAGES, contents, main
 
 from minicai.model import LanguageModel, ModelConfig, ScalarModel
 from minicai.tokens import Tokenizer, train_bpe
@@ -65,3 +66,10 @@ def judge(speaker) -> ScalarModel:
     scalar = ScalarModel(speaker.model)
     torch.nn.init.normal_(scalar.score.weight)
     return scalar
+
+
+@pytest.fixture(scope="session")
+def done(tmp_path_factory):
+    """A whole chain, with the contents of all files after each stage."""
+    run = tmp_path_factory.mktemp("runs") / "first"
+    return run, [main(stage, run) or contents(run) for stage in STAGES]

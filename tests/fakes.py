@@ -1,14 +1,26 @@
 """Stand-ins: an assistant that says what a script tells it and remembers what it was asked; a tiny real one."""
 import pkgutil
 import sys
+from pathlib import Path
 
 import torch
 
+import train_ppo
+import train_rm
+import train_sl
 from minicai.assistant import Assistant
 from minicai.model import LanguageModel, ModelConfig
 from minicai.tokens import Tokenizer
 
 BYTES = {bytes([i]): i for i in range(256)}            # the plainest tokenizer: a byte a token
+
+
+RULE = str(Path(__file__).parents[1] / "constitution.txt")
+STAGES = {"sl": (train_sl, dict(constitution=RULE, pretrain_steps=3, hidden_size=32, layers=1, red_team_prompts=8,
+                                helpful_prompts=8, revisions=2, epochs=1, probes=8)),
+          "rm": (train_rm, dict(constitution=RULE, red_team_prompts=24, helpful_prompts=20, keep=0.5, samples=2,
+                                epochs=1)),
+          "ppo": (train_ppo, dict(iterations=2, prompts=6, samples_per_prompt=2, max_new=16, minibatch=8, probes=8))}
 
 
 class Scripted:
@@ -42,3 +54,12 @@ def patch(monkeypatch, target: str, replacement) -> None:
     for known, module in list(sys.modules.items()):
         if known.startswith(("minicai", "train_", "test_")) and vars(module).get(name) is original:
             monkeypatch.setattr(module, name, replacement)
+
+
+def main(stage, run, device="cpu", plugs=(), **changes):
+    script, settings = STAGES[stage]
+    script.main(script.Config(**{"run": str(run), "device": device} | settings | changes), **dict(plugs))
+
+
+def contents(run):
+    return {str(path.relative_to(run)): path.read_bytes() for path in run.rglob("*.*")}

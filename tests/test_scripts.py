@@ -9,12 +9,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from fakes import tiny_assistant
+from fakes import STAGES, contents, main, tiny_assistant
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 import train_ppo
-import train_rm
-import train_sl
 from minicai.checkpoint import save_model
 from minicai.feedback import Comparison
 from minicai.finetune import finetune, response_example
@@ -23,35 +21,13 @@ from minicai.ppo import New, Old, ppo_loss
 from minicai.revise import Revision
 from minicai.tools import evaluate
 
-RULE = str(Path(__file__).parents[1] / "constitution.txt")
-STAGES = {"sl": (train_sl, dict(constitution=RULE, pretrain_steps=3, hidden_size=32, layers=1, red_team_prompts=8,
-                                helpful_prompts=8, revisions=2, epochs=1, probes=8)),
-          "rm": (train_rm, dict(constitution=RULE, red_team_prompts=24, helpful_prompts=20, keep=0.5, samples=2,
-                                epochs=1)),
-          "ppo": (train_ppo, dict(iterations=2, prompts=6, samples_per_prompt=2, max_new=16, minibatch=8, probes=8))}
 ALL = {"config.json", "tokenizer.bpe", "weights.pt", "metrics.jsonl", "seconds.json"}
 WRITTEN = {"base": ALL, "sl": ALL | {"transcripts.jsonl", "constitution.txt"},
            "rm": ALL | {"comparisons.jsonl", "report.json"}, "ppo": ALL | {"rollouts.jsonl"}}
 
 
-def main(stage, run, device="cpu", plugs=(), **changes):
-    script, settings = STAGES[stage]
-    script.main(script.Config(**{"run": str(run), "device": device} | settings | changes), **dict(plugs))
-
-
 def records(path):
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-
-
-def contents(run):
-    return {str(path.relative_to(run)): path.read_bytes() for path in run.rglob("*.*")}
-
-
-@pytest.fixture(scope="session")
-def done(tmp_path_factory):
-    """A whole chain, with the contents of all files after each stage."""
-    run = tmp_path_factory.mktemp("runs") / "first"
-    return run, [main(stage, run) or contents(run) for stage in STAGES]
 
 
 @pytest.fixture
