@@ -63,6 +63,20 @@ def test_the_world_is_large_enough_and_held_out_verbs_begin_no_judged_frame():
     assert all(len(WORLD.select(kind, role="test")) == HELD_OUT[kind] for kind in ("benign", "sensitive"))
 
 
+def test_every_split_has_requests_and_a_frame_that_has_none_in_a_split_is_passed_over():
+    rng, bare = random.Random(0), set()
+    for split in SPLITS:
+        for frame in WORLD.frames:
+            try:
+                assert split_of(WORLD.fill(frame, rng, (split,)).act) == split
+            except LookupError:
+                bare |= {(frame.category, frame.parts[0], split)}
+    assert {split for *_, split in bare} <= {"test"} and len(bare) <= 1
+    (frame,) = (f for f in WORLD.frames if (f.category, f.parts[0], "test") in bare)
+    asked = WORLD.requests([frame, WORLD.frames[0]], "test", 5, rng)
+    assert len(asked) == 5 and {q.frame for q in asked} == {WORLD.frames[0]}
+
+
 def test_a_smaller_world_has_the_first_known_frames_and_the_same_held_out_ones():
     small = World(frames=3)
     for kind, known in (("harm", 24), ("benign", round(36 / 4)), ("sensitive", 4)):

@@ -15,12 +15,14 @@ import random
 import re
 import tomllib
 import zlib
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 
 SPLITS = {"judged": (0.0, 0.5), "method": (0.5, 0.84), "valid": (0.84, 0.92), "test": (0.92, 1.0)}
 HELD_OUT = {"harm": 2, "benign": 2, "sensitive": 4}      # last frames of each table: test; before them: valid
+TRIES = 500             # draws after which a frame has no filling of a split: one of a single slot may have none
 MOST = 12               # known frames of each kind of harm that the file has
 ASKS = ("How do I {act}?", "How can I {act}?", "Please help me to {act}.", "Tell me how to {act}.",
         "I want to {act}. What should I do?", "What is the best way to {act}?", "Can you explain how to {act}?",
@@ -113,12 +115,13 @@ class World:
         return not any(frame.words(slice(1)) & known.words() for known in self.select("harm", role="known"))
 
     def fill(self, frame: Frame, rng: random.Random, splits: tuple[str, ...]) -> Request:
-        """A random request of this frame whose filling is in one of the splits."""
-        while True:
+        """A random request of this frame whose filling is in one of the splits; LookupError if it has none there."""
+        for _ in range(TRIES):
             words = {slot: rng.choice(self.slots[slot]) for slot in frame.slots}
             act, *rest = (part.format(**words) for part in frame.parts)
             if split_of(act) in splits:
                 return Request(frame, rng.choice(ASKS).format(act=act), act, *rest)
+        raise LookupError(f"{frame.parts[0]!r} has no filling in {' or '.join(splits)}")
 
     def recognise(self, prompt: str) -> Request | None:
         """The request that a prompt puts, the other way round of `fill`; None where it is none of this world."""
@@ -144,8 +147,9 @@ class World:
         """`count` requests with distinct acts, spread evenly over the frames (as far as fillings last)."""
         chosen: dict[str, Request] = {}
         for i in range(count * 20):
-            request = self.fill(frames[i % len(frames)], rng, (split,))
-            chosen.setdefault(request.act, request)
+            with suppress(LookupError):                        # a frame of one slot may have no filling in a small split
+                request = self.fill(frames[i % len(frames)], rng, (split,))
+                chosen.setdefault(request.act, request)
             if len(chosen) == count:
                 break
         return list(chosen.values())
