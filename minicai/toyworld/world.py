@@ -147,7 +147,7 @@ class World:
         """`count` requests with distinct acts, spread evenly over the frames (as far as fillings last)."""
         chosen: dict[str, Request] = {}
         for i in range(count * 20):
-            with suppress(LookupError):                        # a frame of one slot may have no filling in a small split
+            with suppress(LookupError):                        # a frame of one slot may have none in a small split
                 request = self.fill(frames[i % len(frames)], rng, (split,))
                 chosen.setdefault(request.act, request)
             if len(chosen) == count:
