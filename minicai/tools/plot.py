@@ -52,7 +52,8 @@ def draw(run: Path) -> None:
         for name in names:
             axis.plot([s["iteration"] for s in steps], [s[name] for s in steps], label=name)
         axis.set(title=title, xlabel="PPO iteration")
-        axis.legend(frameon=False)
+        if len(names) > 1:
+            axis.legend(frameon=False)
     for suffix in ("png", "svg"):
         figure.savefig(run / f"run.{suffix}", dpi=100)
     pyplot.close(figure)
@@ -78,7 +79,7 @@ def revised(axis, run: Path) -> None:
     for name in ("harmful", "objection", "evasive"):
         said = [[gold.verdict(world, q, text) == name for text in texts] for q, texts in some]
         axis.plot([100 * sum(step) / len(step) for step in zip(*said, strict=True)], marker="o", label=name)
-    axis.set(title="SL's answers after k revisions", xlabel="k", ylabel="%", ylim=(-2, 102))
+    axis.set(title="SL's answers after k revisions", xlabel="k", ylabel="%", ylim=(-2, 102), xticks=range(len(some[0][1])))
     axis.legend(frameon=False)
 
 
