@@ -79,7 +79,8 @@ def revised(axis, run: Path) -> None:
     for name in ("harmful", "objection", "evasive"):
         said = [[gold.verdict(world, q, text) == name for text in texts] for q, texts in some]
         axis.plot([100 * sum(step) / len(step) for step in zip(*said, strict=True)], marker="o", label=name)
-    axis.set(title="SL's answers after k revisions", xlabel="k", ylabel="%", ylim=(-2, 102), xticks=range(len(some[0][1])))
+    axis.set(title="SL's answers after k revisions", xlabel="k", ylabel="%", ylim=(-2, 102))
+    axis.set_xticks(range(len(some[0][1])))
     axis.legend(frameon=False)
 
 
