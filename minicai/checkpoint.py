@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from minicai import UserError
+from minicai import UserError, blamed
 from minicai.model import LanguageModel, ModelConfig, ScalarModel, Transformer
 from minicai.tokens import Tokenizer
 
@@ -44,14 +44,11 @@ def load_model(folder: Path, kind: type = LanguageModel, device: str | torch.dev
     for name in (CONFIG, TOKENS, WEIGHTS):
         if not (folder / name).is_file():
             raise UserError(f"{folder}: holds no model ({name} is missing); run the stage before or name another")
-    try:
+    with blamed(f"{folder}: is no {kind.__name__} of its config's shape"):
         config = ModelConfig(**json.loads((folder / CONFIG).read_text())["model"])
         tokenizer = Tokenizer.load(folder / TOKENS)
         model = kind(config) if kind is LanguageModel else kind(Transformer(config))
         model.load_state_dict(torch.load(folder / WEIGHTS, map_location="cpu", weights_only=True), strict=True)
-    except Exception as error:                               # whatever a broken file makes torch or json say
-        cause = (str(error) or type(error).__name__).splitlines()[0]
-        raise UserError(f"{folder}: is no {kind.__name__} of its config's shape ({cause})") from None
     if tokenizer.vocab_size != config.vocab_size:
         raise UserError(f"{folder}: {TOKENS} has {tokenizer.vocab_size} tokens, the model {config.vocab_size}")
     return model.to(device).eval(), tokenizer

@@ -7,7 +7,7 @@ import random
 import re
 from pathlib import Path
 
-from minicai import UserError
+from minicai import UserError, blamed
 
 SECTION = r"\[[^\[\]]+\]"
 
@@ -34,11 +34,10 @@ def sections(text: str) -> list[list[str]]:
 
 def load_sections(path: str | Path) -> list[list[str]]:
     """Read a constitution; UserError in one line if there is no file, no text or no principle in it."""
-    try:
-        if found := sections(Path(path).read_text(encoding="utf-8-sig")):
-            return found
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: cannot be read as a text file in UTF-8 ({error})") from None
+    with blamed(f"{path}: cannot be read as a text file in UTF-8"):
+        text = Path(path).read_text(encoding="utf-8-sig")
+    if found := sections(text):
+        return found
     raise UserError(f"{path}: holds no principle; expected a sentence a line ('#' starts a comment)")
 
 

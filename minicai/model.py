@@ -9,6 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from minicai.rope import rotate, turning_speed
+
 
 @dataclass(frozen=True, slots=True)
 class ModelConfig:
@@ -40,7 +42,8 @@ def compute_dtype(config: ModelConfig, device: torch.device) -> torch.dtype:
 
 def precision(config: ModelConfig, device: torch.device) -> torch.autocast:
     """Autocast around a forward pass: matrix products in the compute dtype, sums and norms in fp32."""
-    return torch.autocast(device.type, dtype := compute_dtype(config, device), enabled=dtype != torch.float32)
+    dtype = compute_dtype(config, device)
+    return torch.autocast(device.type, dtype, enabled=dtype != torch.float32)
 
 
 class RMSNorm(nn.Module):
@@ -51,23 +54,6 @@ class RMSNorm(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         y = x.float()
         return self.weight * (y * (y.square().mean(-1, keepdim=True) + self.eps).rsqrt()).to(x.dtype)
-
-
-def turning_speed(c: ModelConfig, device: torch.device) -> Tensor:
-    """Radians a position by which RoPE turns pair i: theta^(-2i/D), (D/2,). Llama 3.1 slows the slow pairs down."""
-    power = torch.arange(0, c.head_dim, 2, device=device) / c.head_dim
-    speed = c.rope_theta ** -power if c.rope_scaling is None else 1.0 / c.rope_theta ** power    # as others round it
-    if c.rope_scaling:
-        factor, low, high, first = c.rope_scaling
-        kept = ((first / (2 * torch.pi / speed) - low) / (high - low)).clamp(0, 1)    # by turns within first context
-        speed = (1 - kept) * speed / factor + kept * speed
-    return speed
-
-
-def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """RoPE, half-split layout: pair (i, i + D/2) turns by its angle. x (B, H, T, D); cos, sin (B or 1, 1, T, D)."""
-    a, b = x.chunk(2, dim=-1)
-    return x * cos + torch.cat([-b, a], dim=-1) * sin
 
 
 class Cache:
@@ -93,10 +79,12 @@ class Attention(nn.Module):
     def __init__(self, c: ModelConfig, layer: int):
         super().__init__()
         self.layer, self.head_dim = layer, c.head_dim
-        q, kv = c.num_attention_heads * c.head_dim, c.num_key_value_heads * c.head_dim
-        self.q_proj, self.k_proj, self.v_proj = (nn.Linear(c.hidden_size, n, c.attention_bias) for n in (q, kv, kv))
-        self.o_proj = nn.Linear(q, c.hidden_size, bias=False)
-        self.q_norm, self.k_norm = (RMSNorm(c.head_dim, c.rms_norm_eps) if c.qk_norm else nn.Identity() for _ in "qk")
+        self.q_proj = nn.Linear(c.hidden_size, c.num_attention_heads * c.head_dim, bias=c.attention_bias)
+        self.k_proj = nn.Linear(c.hidden_size, c.num_key_value_heads * c.head_dim, bias=c.attention_bias)
+        self.v_proj = nn.Linear(c.hidden_size, c.num_key_value_heads * c.head_dim, bias=c.attention_bias)
+        self.o_proj = nn.Linear(c.num_attention_heads * c.head_dim, c.hidden_size, bias=False)
+        self.q_norm = RMSNorm(c.head_dim, c.rms_norm_eps) if c.qk_norm else nn.Identity()
+        self.k_norm = RMSNorm(c.head_dim, c.rms_norm_eps) if c.qk_norm else nn.Identity()
 
     def forward(self, x: Tensor, cos: Tensor, sin: Tensor, cache: Cache | None, seen: int | None) -> Tensor:
         B, T, _ = x.shape
@@ -126,7 +114,8 @@ class Attention(nn.Module):
 class MLP(nn.Module):
     def __init__(self, c: ModelConfig):
         super().__init__()
-        self.gate_proj, self.up_proj = (nn.Linear(c.hidden_size, c.intermediate_size, bias=False) for _ in range(2))
+        self.gate_proj = nn.Linear(c.hidden_size, c.intermediate_size, bias=False)
+        self.up_proj = nn.Linear(c.hidden_size, c.intermediate_size, bias=False)
         self.down_proj = nn.Linear(c.intermediate_size, c.hidden_size, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -137,7 +126,8 @@ class Block(nn.Module):
     def __init__(self, c: ModelConfig, layer: int):
         super().__init__()
         self.self_attn, self.mlp = Attention(c, layer), MLP(c)
-        self.input_layernorm, self.post_attention_layernorm = (RMSNorm(c.hidden_size, c.rms_norm_eps) for _ in range(2))
+        self.input_layernorm = RMSNorm(c.hidden_size, c.rms_norm_eps)
+        self.post_attention_layernorm = RMSNorm(c.hidden_size, c.rms_norm_eps)
 
     def forward(self, x: Tensor, cos: Tensor, sin: Tensor, cache: Cache | None, seen: int | None) -> Tensor:
         x = x + self.self_attn(self.input_layernorm(x), cos, sin, cache, seen)
@@ -154,8 +144,10 @@ class Transformer(nn.Module):
         self.apply(init_weights)
 
     def forward(self, ids: Tensor, cache: Cache | None = None, seen: int | None = None) -> Tensor:
-        position = torch.arange(ids.shape[1], device=ids.device)[None] + (cache.position[:, None] if seen else 0)
-        angle = (position[:, None, :, None] * turning_speed(self.config, ids.device)).repeat(1, 1, 1, 2)
+        position = torch.arange(ids.shape[1], device=ids.device)[None]                            # (1, T)
+        position = position if seen is None else position + cache.position[:, None]               # (B or 1, T)
+        speed = turning_speed(self.config.head_dim, self.config.rope_theta, self.config.rope_scaling, ids.device)
+        angle = (position[:, None, :, None] * speed).repeat(1, 1, 1, 2)                           # (B or 1, 1, T, D)
         x, cos, sin = self.embed_tokens(ids), angle.cos(), angle.sin()                            # x (B, T, C)
         with precision(self.config, ids.device):
             for block in self.layers:
