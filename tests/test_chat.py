@@ -53,6 +53,6 @@ def test_words_that_the_world_never_says_are_named_to_a_base_of_the_world(traini
     for name in ("base", "ppo"):
         (tmp_path / name).mkdir()
         save_model(tmp_path / name, speaker.model, speaker.tokenizer, training)
-    chat.main([str(tmp_path), "--say=Can I zorble Anna\u2019s cat, or anna's?", "--say=/judge Never zorble."])
+    chat.main([str(tmp_path), "--say=Shall I zorble Anna\u2019s cat, or anna's?", "--say=/judge Never zorble."])
     unmet = [line for line in capsys.readouterr().out.splitlines() if line.startswith("never met: ")]
-    assert unmet == ["never met: Can, zorble, anna", "never met: Never, zorble"] * named
+    assert unmet == ["never met: Shall, zorble, anna", "never met: Never, zorble"] * named
