@@ -84,13 +84,12 @@ def test_evaluation_has_its_shape(done):
         assert all(abs(sum(row.values()) - 1) < 1e-3 for row in found.values())
 
 
-def test_runs_are_compared_on_the_same_requests_and_the_same_run_is_as_good_as_itself(done, copied, capsys):
-    result = evaluate.evaluate(done[0], 8, "valid", torch.device("cpu"), [copied])
-    assert set(result["models"]) == {"base", "sl", "rl", f"{copied.name}:sl"}
-    assert result["models"]["sl"] == result["models"][f"{copied.name}:sl"]
-    evaluate.print_tables(result, done[0])
-    assert f"{copied.name}:sl" in capsys.readouterr().out
-    evaluate.evaluate(done[0], 8, "test", torch.device("cpu"))                     # as it was
+def test_runs_are_compared_on_the_same_requests_and_a_run_is_as_good_as_its_copy(done, copied, capsys):
+    result, first = evaluate.evaluate(copied, 8, "valid", torch.device("cpu"), [done[0]]), done[0].name
+    assert set(result["models"]) == {"base", "sl", f"{first}:sl", f"{first}:rl"}
+    assert result["models"]["sl"] == result["models"][f"{first}:sl"]
+    evaluate.print_tables(result, copied)
+    assert f"{first}:sl" in capsys.readouterr().out
 
 
 def test_loss_advantage_and_reward_are_plugs_and_samples_fill_the_group(copied):
