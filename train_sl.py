@@ -1,6 +1,6 @@
 """Stage 1, SL-CAI: the base criticises and revises its own answers by the constitution and learns from the revisions.
 
-    python train_sl.py --run runs/default        # about 7 minutes on two cores, 6 of them pretraining
+    python train_sl.py --run runs/default        # about 9 minutes on two cores, 7 of them pretraining
 
 red-team prompts -> responses -> K critique-revision steps -> transcripts.jsonl -> fine-tuning (Bai et al. 2022,
 section 3).
