@@ -13,7 +13,7 @@ FILES = {".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix("._
 TEXT = {name: path.read_text(encoding="utf-8") for name, path in FILES.items()}
 TREE = {name: ast.parse(text) for name, text in TEXT.items()}
 # A room imports from the floors below; within `beside` and `roof` from its own floor as well.
-FLOORS = {"cellar": "minicai rope", "ground": "constitution tokens tensors model optimise",
+FLOORS = {"cellar": "minicai rope shape tokens tensors", "ground": "constitution model optimise",
           "first": "sample preference ppo checkpoint finetune", "second": "assistant revise feedback rollout",
           "beside": "toyworld hf hf_tokens hf_bpe data", "roof": "run tools __main__ " + " ".join(SCRIPTS)}
 FLOOR = {room: i for i, rooms in enumerate(FLOORS.values()) for room in rooms.split()}

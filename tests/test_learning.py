@@ -10,8 +10,10 @@ import torch
 import minicai.checkpoint as checkpoint
 import minicai.finetune as finetune
 import minicai.optimise as optimise
-from minicai import UserError
+from minicai import UserError, rollout
 from minicai.model import LanguageModel, ScalarModel
+from minicai.tensors import action_mask
+from minicai.tensors import checkpoint as checkpoint_part
 
 close = torch.testing.assert_close
 TURNS = [("user", "the cat"), ("assistant", "sat"), ("user", "a mat"), ("assistant", "banana")]
@@ -54,6 +56,26 @@ def test_the_loss_is_the_weighted_mean_over_full_logits_and_the_sum_of_its_parts
     close(loss, -(w * logp).sum() / w.sum())
     parts = torch.stack([finetune.sequence_loss(model, ids[i:i + 1], weight[i:i + 1]) for i in range(3)])
     close((w.sum(1) / w.sum() * parts).sum(), loss)                                         # gradient accumulation
+
+
+@pytest.mark.parametrize("rows, cells", [(1, 2 ** 25), (2, 2 ** 25), (2 ** 30, 1), (4, 1)])
+def test_micro_batches_and_slices_of_the_vocabulary_change_neither_value_nor_gradient(judge, rows, cells, monkeypatch):
+    policy = LanguageModel(judge.config)
+    ids, weight = torch.randint(61, (5, 63)), torch.rand(5, 63)                             # 5 * 62 > a slice of 256
+    policy.model = judge.model
+
+    def work():
+        policy.zero_grad()
+        new = rollout.look(policy, judge, ids, action_mask(ids, torch.full([5], 2), torch.arange(59, 64)), 0.7)
+        loss = finetune.sequence_loss(policy, ids, weight) + (new.logp * new.entropy - new.value).square().mean()
+        loss.backward()
+        return [loss.detach(), new.logp.detach(), *(p.grad for p in policy.parameters())]
+    whole, calls = work(), []
+    monkeypatch.setattr(judge.model, "micro_batch", rows)
+    monkeypatch.setattr("minicai.model.CELLS", cells)
+    monkeypatch.setattr("minicai.tensors.checkpoint", lambda f, *x, **k: calls.append(1) or checkpoint_part(f, *x, **k))
+    close(work(), whole, rtol=1e-4, atol=1e-5)
+    assert calls
 
 
 def test_finetuning_learns_a_tiny_set_at_a_rate_that_rises_and_falls_to_nothing(speaker, tokenizer, monkeypatch):
