@@ -21,7 +21,7 @@ from minicai.finetune import batches
 from minicai.model import ScalarModel
 from minicai.optimise import adamw, update
 from minicai.preference import bradley_terry_loss, normalise, read_scores, text_scores
-from minicai.run import append_jsonl, device_of, flag, script, seeded, stage
+from minicai.run import Log, append_jsonl, device_of, flag, script, seeded, stage
 from minicai.tokens import Tokenizer
 from minicai.toyworld import gold, measure
 from minicai.toyworld.world import World
@@ -62,8 +62,8 @@ def main(cfg: Config) -> None:
             harm = world.requests(world.select("harm", role="known"), "method", cfg.red_team_prompts, rng)
             kind = world.requests(world.harmless(), "method", cfg.helpful_prompts, rng)
             speaker = Assistant(writer, tokenizer, generator)
-            harm, ai = draw_pairs(speaker, harm, "ai", 1.0, cfg)
-            kind, human = draw_pairs(speaker, kind, "human", cfg.helpful_temperature, cfg)
+            ai = draw_pairs(speaker, harm, "ai", 1.0, cfg)
+            human = draw_pairs(speaker, kind, "human", cfg.helpful_temperature, cfg)
             usual = world.mixed_prompts(256, 0.5, rng)
             reference = usual, speaker.reply([[("user", prompt)] for prompt in usual])
 
@@ -71,49 +71,49 @@ def main(cfg: Config) -> None:
         with log.timed("labels"):
             compare_in_order(ai, sections, Assistant(judge, tokenizer, generator), rng=rng, reasoning=cfg.reasoning,
                              per_pair=cfg.principles_per_pair, clamp=cfg.clamp)
-            for item, request in zip(human, kind, strict=True):
-                item.p_a = gold.helpfulness(world, request, item.a, item.b)
-        items, asked = ai + human, harm + kind
+            for item in human:
+                item.p_a = gold.helpfulness(world, world.recognise(item.prompt), item.a, item.b)
+        items = ai + human
         append_jsonl(log.folder / "comparisons.jsonl", items)
-
-        # 3. Bradley-Terry on both sources mixed; some prompts of each are held out.
-        held = range(0, len(items), max(2, round(1 / cfg.held_out)))
-        train = [item for i, item in enumerate(items) if i not in held]
-        model = ScalarModel(writer.model).to(device)
-        steps = cfg.epochs * -(-len(train) // cfg.batch)
-        with log.timed("reward model"):
-            log.follow("bradley-terry", fit(model, tokenizer, train, cfg, rng, steps), total=steps, every=20)
-        score = partial(text_scores, model, tokenizer)
-        measure.report_reward(log, world, [asked[i] for i in held], [items[i] for i in held], score)
-
-        # 4. Normalise on SL's own answers, so that a KL coefficient means the same whatever the scale of the scores.
-        normalise(model, score(*reference))
-        save_model(log.folder, model, tokenizer, asdict(cfg))
+        learn(log, world, ScalarModel(writer.model).to(device), tokenizer, items, reference, cfg, rng)
 
 
-def draw_pairs(speaker: Assistant, requests: list, source: str, temperature: float, cfg: Config) -> tuple[list, list]:
-    """The requests that are kept, and their comparisons, still without a label."""
-    turns = [[("user", q.prompt)] for q in requests]
-    answers = [speaker.reply(turns, temperature) for _ in range(cfg.samples)]
+def learn(log: Log, world: World, model: ScalarModel, tokenizer: Tokenizer, items: list[Comparison],
+          reference: tuple[list[str], list[str]], cfg: Config, rng: random.Random) -> None:
+    """Comparisons with labels -> a saved reward model and its report; reference: usual prompts, and SL's answers."""
+    # 3. Bradley-Terry on both sources mixed; some prompts of each are held out.
+    apart = max(2, round(1 / cfg.held_out))
+    held, train = items[::apart], [item for i, item in enumerate(items) if i % apart]
+    with log.timed("reward model"):
+        total = cfg.epochs * -(-len(train) // cfg.batch)
+        log.follow("bradley-terry", fit(model, tokenizer, train, cfg, rng), total=total, every=20)
+    measure.report_reward(log, world, held, partial(text_scores, model, tokenizer))
+    # 4. Normalise on SL's own answers, so that a KL coefficient means the same whatever the scale of the scores.
+    normalise(model, text_scores(model, tokenizer, *reference))
+    save_model(log.folder, model, tokenizer, asdict(cfg))
+
+
+def draw_pairs(speaker: Assistant, requests: list, source: str, temperature: float, cfg: Config) -> list[Comparison]:
+    """The pairs that are kept, still without a label."""
+    answers = [speaker.reply([[("user", q.prompt)] for q in requests], temperature) for _ in range(cfg.samples)]
     pairs = most_different(list(zip(*answers, strict=True)), max(2, round(cfg.keep * len(requests))))
-    return [requests[i] for i, *_ in pairs], [Comparison(requests[i].prompt, a, b, source=source) for i, a, b in pairs]
+    return [Comparison(requests[i].prompt, a, b, source=source) for i, a, b in pairs]
 
 
-def fit(model: ScalarModel, tokenizer: Tokenizer, items: list[Comparison], cfg: Config, rng: random.Random,
-        steps: int) -> Iterator[dict]:
+def fit(model: ScalarModel, tokenizer: Tokenizer, items: list[Comparison], cfg: Config,
+        rng: random.Random) -> Iterator[dict]:
     """Train on the comparisons, the learning rate falling to 0; yields the stats of each update."""
     torch.nn.init.normal_(model.score.weight, std=(model.config.hidden_size + 1) ** -0.5)
-    optimiser, step = adamw([{"params": list(model.parameters())}], cfg.lr), 0
-    for epoch in range(cfg.epochs):
-        for some in batches(items, cfg.batch, rng):
-            pairs = [(item.prompt, text) for item in some for text in (item.a, item.b)]
-            a, b = read_scores(model, tokenizer, pairs).view(-1, 2).T
-            p_a = torch.tensor([item.p_a for item in some], device=a.device)
-            weight = torch.tensor([cfg.ai_weight if item.source == "ai" else 1.0 for item in some], device=a.device)
-            loss, stats = bradley_terry_loss(a, b, p_a, weight=weight)
-            update(loss, [optimiser], scale=1 - step / steps)
-            step += 1
-            yield {"step": step, "epoch": epoch} | {name: value.item() for name, value in stats.items()}
+    optimiser = adamw([{"params": list(model.parameters())}], cfg.lr)
+    plan = [(epoch, some) for epoch in range(cfg.epochs) for some in batches(items, cfg.batch, rng)]
+    for step, (epoch, some) in enumerate(plan):
+        pairs = [(item.prompt, text) for item in some for text in (item.a, item.b)]
+        a, b = read_scores(model, tokenizer, pairs).view(-1, 2).T
+        p_a = torch.tensor([item.p_a for item in some], device=a.device)
+        weight = torch.tensor([cfg.ai_weight if item.source == "ai" else 1.0 for item in some], device=a.device)
+        loss, stats = bradley_terry_loss(a, b, p_a, weight=weight)
+        update(loss, [optimiser], scale=1 - step / len(plan))
+        yield {"step": step + 1, "epoch": epoch} | {name: value.item() for name, value in stats.items()}
 
 
 if __name__ == "__main__":

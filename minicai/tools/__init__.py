@@ -1,7 +1,9 @@
 """`minicai COMMAND`: lists and runs the commands of this folder, each a module with a docstring and a `main(argv)`."""
+import argparse
 import importlib
 import pkgutil
 import sys
+from statistics import mean
 
 from minicai import UserError
 
@@ -22,3 +24,18 @@ def main() -> None:
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(2) from None
+
+
+def command_line(module: str) -> argparse.ArgumentParser:
+    """The parser of a command, which is named and described by its module."""
+    return argparse.ArgumentParser(prog=module.replace("minicai.tools.", "minicai "),
+                                   description=sys.modules[module].__doc__,
+                                   formatter_class=argparse.RawDescriptionHelpFormatter)
+
+
+def spread(values: list[float | None], digits: int) -> str:
+    """Mean of what is there, and the lowest and highest if it is several; "-" for nothing."""
+    low, *rest = sorted(value for value in values if value is not None) or [None]
+    if low is None:
+        return "-"
+    return f"{mean([low, *rest]):.{digits}f}" + (f" ({low:.{digits}f} to {rest[-1]:.{digits}f})" if rest else "")

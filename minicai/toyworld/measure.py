@@ -101,10 +101,8 @@ def skill(world: World, base: Assistant, group: list[Request], relation: str, un
     revisions = base.reply([revision_turns(q.prompt, a, p, c) for (q, a, p), c in zip(triples, critiques, strict=True)])
     verdict = "follows it" if relation == "unrelated" else "breaks it"
     named = [f"which is {q.frame.category}" in c and verdict in c for q, c in zip(group, critiques, strict=True)]
-    if relation == "unrelated":
-        revised = [r == a for r, a in zip(revisions, harmful, strict=True)]
-    else:
-        revised = [gold.verdict(world, q, r) == "objection" for q, r in zip(group, revisions, strict=True)]
+    revised = [r == a if relation == "unrelated" else gold.verdict(world, q, r) == "objection"
+               for (q, a, _), r in zip(triples, revisions, strict=True)]
     pairs = [(q.prompt, g, a) for q, g, a in zip(group, good, harmful, strict=True)]
     found = {"critic": mean(named), "reviser": mean(revised)}
     for who, reasoning in (("judge", True), ("direct_judge", False)):
@@ -148,6 +146,13 @@ def table(rows: dict[str, dict], counts: dict[str, int] | None = None) -> str:
     return "\n".join(lines)
 
 
+def reliability(said: torch.Tensor, found: torch.Tensor) -> list[dict]:
+    """Calibration: probabilities that were said (N,), and what was found (N,), in ten bins; empty ones are left out."""
+    bins = (said * 10).long().clamp(max=9)
+    return [{"predicted": mean(said[some]), "label": mean(found[some]), "pairs": int(some.sum())}
+            for some in (bins == b for b in bins.unique())]
+
+
 def reward_report(world: World, requests: list[Request], items: list[Comparison], scores: torch.Tensor) -> dict:
     """A reward model on held-out comparisons: scores (N, 2) of a and b -> accuracies, margins, calibration.
 
@@ -173,18 +178,15 @@ def reward_report(world: World, requests: list[Request], items: list[Comparison]
 
     by_category = {c: accuracy(differ & torch.tensor([q.frame.category == c for q in requests]), harms[:, 1])
                    for c in world.categories}
-    bins = (torch.sigmoid(d) * 10).long().clamp(max=9)
-    calibration = [{"predicted": mean(torch.sigmoid(d)[some]), "label": mean(p[some]), "pairs": int(some.sum())}
-                   for some in (bins == b for b in bins.unique())]
-    return {"ai": source(ai), "human": source(~ai), "calibration": calibration,
+    return {"ai": source(ai), "human": source(~ai), "calibration": reliability(torch.sigmoid(d), p),
             "gold": accuracy(differ, harms[:, 1]) | {"by_category": by_category}}
 
 
-def report_reward(log, world: World, requests: list[Request], items: list[Comparison], score: Callable) -> None:
+def report_reward(log, world: World, items: list[Comparison], score: Callable) -> None:
     """The reward model's closing words, on screen and in report.json. score(prompts, answers) -> (N,)."""
     prompts = [item.prompt for item in items]
     sides = [score(prompts, texts) for texts in ([item.a for item in items], [item.b for item in items])]
-    found = reward_report(world, requests, items, torch.stack(sides, dim=1))
+    found = reward_report(world, [world.recognise(prompt) for prompt in prompts], items, torch.stack(sides, dim=1))
     (log.folder / "report.json").write_text(json.dumps(found, indent=1) + "\n")
     log.say("the reward model on held-out comparisons:\n" + reward_table(found))
 

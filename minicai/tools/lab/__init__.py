@@ -1,49 +1,66 @@
 """Experiments on the method in the embedded world, where every quantity is exact.
 
     minicai lab                                        # lists them
-    minicai lab steer --run runs/default --seeds 3     # runs one on that run's base
+    minicai lab steer --run runs/default --seeds 3     # seeds 0 to 2, each on that run's base
+    minicai lab steer --run runs/a runs/b --only 1     # seed 1 alone, on the base of runs/b
+    minicai lab steer --run runs/a runs/b              # both seeds in one table; what is done is not done again
 
-Each works on copies in RUN/lab/NAME: a finished part is never done again, so a run that was stopped goes on. Tables are
-printed and written to RUN/lab/NAME/results.json; what the scripts say goes to log.txt beside it.
+Works on copies in RUN/lab/NAME, part by part: who was stopped goes on. The table goes to the screen, everything to
+results.json there, pictures to results.png and .svg; what the scripts say goes to a log.txt.
 """
-import argparse
+import json
 from pathlib import Path
-from statistics import mean
 
+from minicai import UserError
+from minicai.tools import command_line, spread
 from minicai.tools.lab.bench import Bench
-from minicai.tools.lab.experiments import EXPERIMENTS
+from minicai.tools.lab.hacking import overoptimise
+from minicai.tools.lab.labelling import labels, rlhf
+from minicai.tools.lab.pictures import draw
+from minicai.tools.lab.words import priority, revisions, steer
+
+EXPERIMENTS = {work.__name__: work for work in (steer, revisions, labels, overoptimise, rlhf, priority)}
 
 
 def main(argv: list[str]) -> None:
-    parser = argparse.ArgumentParser(prog="minicai lab", description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = command_line(__name__)
     parser.add_argument("name", nargs="?", choices=[*EXPERIMENTS], help="the experiment; without it: a list")
-    parser.add_argument("--run", type=Path, default=Path("runs/default"), help="what it starts from (%(default)s)")
-    parser.add_argument("--seeds", type=int, default=1, help="how often, with seeds 0, 1, ... (default: %(default)s)")
-    parser.add_argument("--probes", type=int, default=192, help="test requests to measure on (default: %(default)s)")
+    parser.add_argument("--run", type=Path, nargs="+", default=[Path("runs/default")],
+                        help="what it starts from; of several, each seed takes the next (default: runs/default)")
+    parser.add_argument("--seeds", type=int, help="seeds 0, 1, ... (default: as many as runs)")
+    parser.add_argument("--only", type=int, metavar="SEED", help="this seed alone")
+    parser.add_argument("--rl", action="store_true", help="steer: after RL too, which takes four times as long")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
     args = parser.parse_args(argv)
-    if args.seeds < 1 or args.probes < 8:
-        parser.error("--seeds must be at least 1 and --probes at least 8")
+    seeds = range(len(args.run) if args.seeds is None else args.seeds) if args.only is None else [args.only]
+    if not seeds or seeds[0] < 0 or args.rl and args.name != "steer":
+        parser.error("--seeds must be at least 1, --only at least 0, and --rl is for steer")
     if not args.name:
         print("\n".join(f"  {name:14}{work.__doc__.splitlines()[0]}" for name, work in EXPERIMENTS.items()))
         return
-    work, folder = EXPERIMENTS[args.name], args.run / "lab" / args.name
-    results = [work(Bench(args.run, folder / f"seed{s}", s, args.probes, args.device)) for s in range(args.seeds)]
-    print(f"{work.__doc__}\n\n{table(results)}\n\nwrote {folder}")
+    work, runs = EXPERIMENTS[args.name], [args.run[seed % len(args.run)] for seed in seeds]
+    folders = [run / "lab" / args.name for run in runs]
+    results = [work(Bench(run, folder / f"seed{seed}", seed, args.device, rl=args.rl))
+               for run, folder, seed in zip(runs, folders, seeds, strict=True)]
+    (folders[0] / "results.json").write_text(json.dumps(dict(zip(seeds, results, strict=True)), indent=1) + "\n")
+    dialogues = [text for row in results[0].values() for text in row.get("dialogues", [])]
+    print("\n\n".join([work.__doc__, table(results), *dialogues, f"wrote {folders[0]}"]))
+    try:
+        draw(args.name, results, folders[0] / "results.png")
+    except UserError as error:
+        print(f"no picture: {error}")
 
 
-def table(results: list[dict[str, dict[str, float]]]) -> str:
-    """Rows and columns of one result a seed -> lines: the mean, and the lowest and highest of several seeds."""
-    rows = list(results[0])
-    columns = list(dict.fromkeys(name for row in rows for name in results[0][row]))
-    width = max(12, 2 + max(map(len, columns)), 22 * (len(results) > 1))
-    lines = [f"{'':24}" + "".join(f"{name:>{width}}" for name in columns)]
-    for row in rows:
-        cells = []
-        for name in columns:
-            values = [r[row][name] for r in results if r[row].get(name) is not None]
-            spread = f" ({min(values):.2f}-{max(values):.2f})" if len(results) > 1 and values else ""
-            cells.append(f"{mean(values):.3f}{spread}" if values else "-")
-        lines.append(f"{row:24}" + "".join(f"{cell:>{width}}" for cell in cells))
-    return "\n".join(lines)
+def table(results: list[dict[str, dict]]) -> str:
+    """Rows and columns of one result a seed -> a table in Markdown: the mean, and the spread of several seeds.
+
+    Lists (curves, dialogues) are for the JSON and the pictures.
+    """
+    columns = list(dict.fromkeys(
+        name for row in results[0].values() for name, value in row.items() if not isinstance(value, list)))
+    lines = [["", *columns]] + [
+        [row, *(spread([r[row].get(name) for r in results], 0 if name == "seconds" else 2) for name in columns)]
+        for row in results[0]]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    lines.insert(1, ["-" * width for width in widths])
+    return "\n".join("| " + " | ".join(f"{c:{w}}" for c, w in zip(line, widths, strict=True)) + " |" for line in lines)
