@@ -8,7 +8,7 @@ from minicai.model import LanguageModel, ScalarModel
 from minicai.ppo import New, Old, sequence_kl, token_rewards
 from minicai.sample import generate
 from minicai.tensors import action_mask, entropy, masked_mean, shift, target_logp
-from minicai.tokens import CONTROLS, Tokenizer, pad
+from minicai.tokens import Tokenizer, pad
 
 
 def look(policy: LanguageModel, critic: ScalarModel | None, ids: Tensor, mask: Tensor, temperature: float) -> New:
@@ -42,7 +42,7 @@ class Rollout:
                    "ratio": (look(policy, None, old.ids, old.mask, temperature).logp - old.logp).exp()}
         return [{"iteration": iteration, "prompt": self.prompts[row], "response": self.texts[row],
                  "score": round(old.score[i].item(), 4), "kl": round(sequence_kl(old)[i].item(), 4),
-                 "tokens": [tokenizer.decode([t]) or f"<{CONTROLS[t - tokenizer.pad]}>"
+                 "tokens": [tokenizer.decode([t]) or ("<end>" if t == tokenizer.end else f"<{t}>")
                             for t in shift(old.ids)[i][old.mask[i]].tolist()]} |
                 {name: [round(x, 4) for x in column[i][old.mask[i]].tolist()] for name, column in columns.items()}
                 for i, row in enumerate(rows)]
