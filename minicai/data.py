@@ -96,6 +96,19 @@ def example_of(record: dict) -> Revision | Comparison:
     raise ValueError("expected prompt, response, principle, critique and revision, or prompt, a, b and better (A or B)")
 
 
+def choices(path: str | Path) -> list[tuple[str, str, str]]:
+    """Rows with prompt, corrects, incorrects (a text or texts) -> (prompt, the better answer, a worse one) of all."""
+    return read_records(path, read_text(path), choice_of)
+
+
+def choice_of(record: dict) -> tuple[str, str, str]:
+    better, worse = (record[key][0] if isinstance(record.get(key), list) and record[key] else record.get(key)
+                     for key in ("corrects", "incorrects"))
+    if not isinstance(better, str) or not isinstance(worse, str):
+        raise ValueError("expected an object with prompt, corrects and incorrects, texts or lists of texts")
+    return asked(record.get("prompt")), clean(better), clean(worse)
+
+
 def read_text(path: str | Path) -> str:
     """A file's text, which is in UTF-8, with a byte order mark or none, perhaps packed by gzip."""
     with blamed(f"{path}: cannot be read"):

@@ -2,6 +2,7 @@
 
     minicai evaluate runs/default
     minicai evaluate runs/default --compare runs/other       # its SL and RL on the same requests, in the same league
+    minicai evaluate --judge FOLDER --help                   # without gold: a model judges
 
 Prints tables, shares with half their 95 % interval, and writes RUN/evaluation.json. Everything is measured on test
 requests, which no training text holds: *requests* are unseen fillings of frames that pretraining shows judged, *frames*
@@ -23,6 +24,7 @@ from minicai.assistant import Assistant
 from minicai.checkpoint import load_model
 from minicai.preference import elo
 from minicai.run import device_of
+from minicai.tools import judge
 from minicai.toyworld import gold, measure, speech
 from minicai.toyworld.world import Request, World
 
@@ -32,6 +34,8 @@ LEAGUES = {"help": (("benign", "sensitive"), {"helpful": 1}),   # what is rated 
 
 
 def main(argv: list[str]) -> None:
+    if any(word.startswith("--judge") for word in argv):          # there is no gold outside the embedded world
+        return judge.main(argv)
     parser = argparse.ArgumentParser(prog="minicai evaluate", description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path, help="folder of a run with at least its base/")
