@@ -3,6 +3,8 @@ import json
 import math
 import random
 from base64 import b64encode
+from contextlib import nullcontext
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -10,7 +12,8 @@ import torch
 import minicai.checkpoint as checkpoint
 import minicai.finetune as finetune
 import minicai.optimise as optimise
-from minicai import UserError, rollout
+from minicai import UserError, rollout, run
+from minicai import model as models
 from minicai.model import LanguageModel, ScalarModel
 from minicai.tensors import action_mask
 from minicai.tensors import checkpoint as checkpoint_part
@@ -76,6 +79,17 @@ def test_micro_batches_and_slices_of_the_vocabulary_change_neither_value_nor_gra
     monkeypatch.setattr("minicai.tensors.checkpoint", lambda f, *x, **k: calls.append(1) or checkpoint_part(f, *x, **k))
     close(work(), whole, rtol=1e-4, atol=1e-5)
     assert calls
+
+
+def test_what_training_needs_is_counted_to_the_byte_and_refused_where_it_cannot_fit(judge, tiny, monkeypatch):
+    said, frozen, shape = [], tiny(), judge.config
+    need = 16 * sum(p.numel() for p in judge.parameters()) + 4 * 2 * sum(p.numel() for p in frozen.parameters())
+    need += 3 * 10 * 68 * shape.num_hidden_layers * shape.hidden_size + 12 * models.CELLS
+    for there in (need, need - 1):
+        monkeypatch.setattr(run.os, "sysconf", lambda name: there if "PHYS" in name else 1)
+        with pytest.raises(UserError, match="lower --micro-batch") if there < need else nullcontext():
+            run.fit_memory(SimpleNamespace(say=said.append), [judge, judge], [frozen] * 2, 3, length=10)
+    assert judge.model.micro_batch == 3 and len(said) == 1 and f"{need / 1e9:.1f} GB" in said[0]
 
 
 def test_finetuning_learns_a_tiny_set_at_a_rate_that_rises_and_falls_to_nothing(speaker, tokenizer, monkeypatch):
