@@ -86,7 +86,7 @@ def test_what_training_needs_is_counted_to_the_byte_and_refused_where_it_cannot_
     need = 16 * sum(p.numel() for p in judge.parameters()) + 4 * 2 * sum(p.numel() for p in frozen.parameters())
     need += 3 * 10 * 68 * shape.num_hidden_layers * shape.hidden_size + 12 * models.CELLS
     for there in (need, need - 1):
-        monkeypatch.setattr(run.os, "sysconf", lambda name: there if "PHYS" in name else 1)
+        monkeypatch.setattr(run.os, "sysconf", lambda name, there=there: there if "PHYS" in name else 1)
         with pytest.raises(UserError, match="lower --micro-batch") if there < need else nullcontext():
             run.fit_memory(SimpleNamespace(say=said.append), [judge, judge], [frozen] * 2, 3, length=10)
     assert judge.model.micro_batch == 3 and len(said) == 1 and f"{need / 1e9:.1f} GB" in said[0]
@@ -151,7 +151,7 @@ def test_a_loaded_model_is_bitwise_the_saved_one(tmp_path, speaker, judge, token
 ])
 def test_a_folder_without_a_model_is_refused_in_one_line_that_names_it(tmp_path, speaker, tokenizer, file, content):
     checkpoint.save_model(tmp_path, speaker, tokenizer, {})
-    path = tmp_path / getattr(checkpoint, file)
+    path = tmp_path / {"TOKENS": "tokenizer.bpe"}.get(file, getattr(checkpoint, file))
     path.unlink() if content is None else path.write_bytes(content)
     with pytest.raises(UserError) as refusal:
         checkpoint.load_model(tmp_path)
