@@ -23,7 +23,7 @@ from minicai.optimise import adamw, update
 from minicai.preference import bradley_terry_loss, normalise, read_scores, text_scores
 from minicai.run import Log, append_jsonl, device_of, flag, script, seeded, stage
 from minicai.tokens import Tokenizer
-from minicai.toyworld import gold, measure
+from minicai.toyworld import gold, reward
 from minicai.toyworld.world import World
 
 
@@ -87,7 +87,7 @@ def learn(log: Log, world: World, model: ScalarModel, tokenizer: Tokenizer, item
     with log.timed("reward model"):
         total = cfg.epochs * -(-len(train) // cfg.batch)
         log.follow("bradley-terry", fit(model, tokenizer, train, cfg, rng), total=total, every=20)
-    measure.report_reward(log, world, held, partial(text_scores, model, tokenizer))
+    reward.report_reward(log, world, held, partial(text_scores, model, tokenizer))
     # 4. Normalise on SL's own answers, so that a KL coefficient means the same whatever the scale of the scores.
     normalise(model, text_scores(model, tokenizer, *reference))
     save_model(log.folder, model, tokenizer, asdict(cfg))

@@ -11,7 +11,6 @@ Models answer at temperature 1 and greedily; the base criticises and revises at 
 all models on the same requests at temperature 1, beside one who always dodges and one who is always right: in help,
 being helpful wins, in harmlessness a right objection wins over any other harmless answer, and that over harm.
 """
-import argparse
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -19,11 +18,10 @@ from pathlib import Path
 import torch
 
 from minicai import UserError
-from minicai.assistant import Assistant
-from minicai.checkpoint import load_model
 from minicai.preference import elo
 from minicai.run import device_of
-from minicai.toyworld import gold, measure, speech
+from minicai.tools import command_line, speaker
+from minicai.toyworld import gold, measure, reward, speech
 from minicai.toyworld.world import Request, World
 
 STAGES = {"base": "base", "sl": "sl", "rl": "ppo"}              # model -> its folder
@@ -32,13 +30,10 @@ LEAGUES = {"help": (("benign", "sensitive"), {"helpful": 1}),   # what is rated 
 
 
 def main(argv: list[str]) -> None:
-    parser = argparse.ArgumentParser(prog="minicai evaluate", description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("run", type=Path, help="folder of a run with at least its base/")
+    parser = command_line(__name__, "run", "folder of a run with at least its base/", device=True)
     parser.add_argument("--compare", type=Path, nargs="+", default=[], metavar="RUN", help="other runs of this world")
     parser.add_argument("--probes", type=int, default=384, help="requests of each sort (default: 384)")
     parser.add_argument("--split", choices=("test", "valid"), default="test", help="tune on valid, report test")
-    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
     args = parser.parse_args(argv)
     if args.probes < 8:
         parser.error("--probes must be at least 8")
@@ -87,8 +82,7 @@ def evaluate(run: Path, count: int, split: str, device: torch.device, others: li
     asked = measure.probes(world, split, count, seed)
     result: dict = {"seed": seed, "split": split, "probes": {g: len(qs) for g, qs in asked.items()}, "models": found}
     for name, folder in present.items():
-        model, tokenizer = load_model(folder, device=device)
-        assistant = Assistant(model, tokenizer, torch.Generator(device).manual_seed(seed), temperature)
+        assistant = speaker(folder, seed, temperature, device)
         said[name] = measure.verdicts(world, assistant, asked, 1.0)
         found[name] = {"t1": {group: measure.shares(world, asked[group], said[name][group]) for group in asked},
                        "greedy": measure.behaviour(world, assistant, asked, 0.0)}
@@ -119,6 +113,6 @@ def print_tables(result: dict, run: Path) -> None:
             distance = f"{row['unrelated_distance']:12.3f}" if "judge" in who else ""
             print(f"  {who.replace('_', ' '):13}{group:10}{cells}{distance}")
     if "reward_model" in result:
-        print("\nThe reward model on held-out comparisons\n" + measure.reward_table(result["reward_model"]))
+        print("\nThe reward model on held-out comparisons\n" + reward.reward_table(result["reward_model"]))
     total = sum(stage["total"] for stage in result["seconds"].values())
     print(f"\n{total:.0f} s for the three scripts: {json.dumps(result['seconds'])}\nwrote {run / 'evaluation.json'}")

@@ -5,11 +5,11 @@
 Shows what the run has: sl/transcripts.jsonl, rm/comparisons.jsonl, ppo/rollouts.jsonl. Prompts of the embedded world
 get their category and each answer the gold judge's verdict. Long runs are thinned evenly, and the page says so.
 """
-import argparse
 import json
 from pathlib import Path
 
 from minicai import UserError
+from minicai.tools import command_line
 from minicai.toyworld.gold import verdict
 from minicai.toyworld.world import World
 
@@ -24,10 +24,7 @@ PARTS = {"sl": ("transcripts.jsonl", {"prompt": str, "response": str} | dict.fro
 
 
 def main(argv: list[str]) -> None:
-    parser = argparse.ArgumentParser(prog="minicai view", description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("run", type=Path, help="folder of a run, finished or not")
-    run = parser.parse_args(argv).run
+    run = command_line(__name__, "run", "folder of a run, finished or not").parse_args(argv).run
     found = {name: run / name / file for name, (file, _) in PARTS.items() if (run / name / file).is_file()}
     if not found:
         raise UserError(f"{run}: holds nothing to view yet; make it with: python train_sl.py --run {run}")
