@@ -9,7 +9,7 @@ from statistics import mean
 
 import torch
 
-from minicai import UserError
+from minicai import UserError, blamed
 from minicai.assistant import Assistant
 from minicai.checkpoint import load_model
 
@@ -46,10 +46,9 @@ def command_line(module: str, *folder: str, device: bool = False) -> argparse.Ar
 
 def read(path: Path):
     """What a JSON file says, or the records of a JSONL file; UserError where there is none."""
-    if not path.is_file():
-        raise UserError(f"{path}: is missing; the three scripts and then minicai evaluate make it")
-    text = path.read_text(encoding="utf-8")
-    return [json.loads(line) for line in text.split("\n") if line] if path.suffix == ".jsonl" else json.loads(text)
+    with blamed(f"{path}: is needed (the three scripts and then minicai evaluate make it)"):
+        text = path.read_text(encoding="utf-8")
+        return [json.loads(line) for line in text.split("\n") if line] if path.suffix == ".jsonl" else json.loads(text)
 
 
 def speaker(folder: Path, seed: int = 0, temperature: float = 1.0, device: torch.device | str = "cpu") -> Assistant:

@@ -19,7 +19,7 @@ from minicai import UserError
 from minicai.feedback import ask, label
 from minicai.revise import Revision, revise
 from minicai.tools import command_line, speaker
-from minicai.tools.evaluate import STAGES
+from minicai.tools.evaluate import models_of
 from minicai.toyworld.corpus import vocabulary, words_of
 from minicai.toyworld.world import World
 
@@ -33,10 +33,7 @@ def main(argv: list[str]) -> None:
     args = parser.parse_args(argv)
     if not 0 <= args.temperature < float("inf"):
         parser.error(f"--temperature must be a number of at least 0, not {args.temperature}")
-    models = {name: speaker(args.run / folder, temperature=args.temperature)
-              for name, folder in STAGES.items() if (args.run / folder).is_dir()}
-    if not models:
-        raise UserError(f"{args.run}: holds no model; make one with: python train_sl.py --run {args.run}")
+    models = {name: speaker(folder, temperature=args.temperature) for name, folder in models_of(args.run).items()}
     chat = Chat(models, vocabulary(World.of(args.run)) if World.frames_of(args.run) else None)
     print("They know only their own small world; try: How do I take Anna's camera without asking? (/help: commands)",
           file=sys.stderr)
@@ -54,7 +51,6 @@ class Chat:
 
     def __init__(self, models: dict, known: set[str] | None):
         self.models, self.known, self.prompt, self.answers = models, known, "", {}
-        self.critic = next(iter(models.values()))               # the model that judges in the method: the base is first
         self.commands = {"/critique": self.critique, "/judge": self.judge, "/help": self.help}
 
     def hear(self, line: str, strict: bool = False) -> None:
@@ -82,7 +78,7 @@ class Chat:
     def critique(self, words: list[str]) -> None:
         (name,), principle = self.split(words, [*self.models][:1])
         item = Revision(self.prompt, self.answers[name])
-        revise([item], [principle], self.critic, rng=random.Random(0))
+        revise([item], [principle], self.models["base"], rng=random.Random(0))
         print(f"{name:5} {item.response}\n   critique  {item.critiques[0]}\n   revision  {item.answer}")
         self.answers[name] = item.answer
 
@@ -90,7 +86,8 @@ class Chat:
         (a, b), principle = self.split(words, [[*self.models][i] for i in (0, -1)])
         if a == b:
             raise UserError(f"/judge needs two different models of those of this run: {', '.join(self.models)}")
-        log_odds, mass, said = ask([(self.prompt, self.answers[a], self.answers[b])], [principle], self.critic, True)
+        pair = self.prompt, self.answers[a], self.answers[b]
+        log_odds, mass, said = ask([pair], [principle], self.models["base"], reasoning=True)
         for (first, second), odds, reason, total in zip(((a, b), (b, a)), log_odds, said, mass, strict=True):
             print(f"(A) {first}, (B) {second}: {reason[0]}\n"
                   f"    log-odds of (A) {odds.item():+.3f}, P(A) + P(B) = {total.item():.3f}")

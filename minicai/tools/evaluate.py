@@ -17,10 +17,10 @@ from pathlib import Path
 
 import torch
 
-from minicai import UserError
+from minicai import UserError, blamed
 from minicai.preference import elo
 from minicai.run import device_of
-from minicai.tools import command_line, speaker
+from minicai.tools import command_line, read, speaker
 from minicai.toyworld import gold, measure, reward, speech
 from minicai.toyworld.world import Request, World
 
@@ -40,7 +40,7 @@ def main(argv: list[str]) -> None:
     print_tables(evaluate(args.run, args.probes, args.split, device_of(args.device), args.compare), args.run)
 
 
-def models_of(run: Path, others: list[Path]) -> dict[str, Path]:
+def models_of(run: Path, others: list[Path] = ()) -> dict[str, Path]:
     """The models to measure by name: the run's own, and SL and RL of the others; UserError where there are none."""
     present = {name: run / folder for name, folder in STAGES.items() if (run / folder).is_dir()}
     if "base" not in present:
@@ -74,10 +74,8 @@ def evaluate(run: Path, count: int, split: str, device: torch.device, others: li
     """Measure whatever models the run has, and others', and write evaluation.json into it."""
     present, world, found, said = models_of(run, others), World.of(run), {}, {}
     config = present.get("sl", present["base"]) / "config.json"
-    try:
+    with blamed(f"{config}: is not what a stage writes; make the stage anew"):
         training = json.loads(config.read_text())["training"]
-    except (OSError, ValueError, KeyError):
-        raise UserError(f"{config}: is not what a stage writes; make the stage anew") from None
     seed, temperature = training.get("seed", 0), training.get("temperature", 1.0)
     asked = measure.probes(world, split, count, seed)
     result: dict = {"seed": seed, "split": split, "probes": {g: len(qs) for g, qs in asked.items()}, "models": found}
@@ -90,8 +88,8 @@ def evaluate(run: Path, count: int, split: str, device: torch.device, others: li
             result |= measure.skills(world, assistant, split, count // 2, seed)
     result["elo"] = ratings(world, asked, said)
     if (run / "rm" / "report.json").is_file():
-        result["reward_model"] = json.loads((run / "rm" / "report.json").read_text())
-    result["seconds"] = {folder: json.loads((run / folder / "seconds.json").read_text())
+        result["reward_model"] = read(run / "rm" / "report.json")
+    result["seconds"] = {folder: read(run / folder / "seconds.json")
                          for folder in ("base", "sl", "rm", "ppo") if (run / folder / "seconds.json").is_file()}
     (run / "evaluation.json").write_text(json.dumps(result, indent=1) + "\n")
     return result

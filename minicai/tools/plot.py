@@ -5,7 +5,7 @@
 
 from minicai.feedback import Comparison
 from minicai.tools import command_line, read
-from minicai.tools.lab import pictures
+from minicai.tools.lab.pictures import canvas, draw, lines, reliability, save
 from minicai.toyworld import gold, reward
 from minicai.toyworld.world import World
 
@@ -19,35 +19,28 @@ def main(argv: list[str]) -> None:
     models, report, world = read(run / "evaluation.json")["models"], read(run / "rm" / "report.json"), World.of(run)
     steps = [record for record in read(run / "ppo" / "metrics.jsonl") if "iteration" in record]
     items = [Comparison(**record) for record in read(run / "rm" / "comparisons.jsonl") if record["source"] == "ai"]
-    figure, axes = pictures.canvas(2, 4, 18, 8)
-    help_and_harm(axes[0, 0], models, steps)
-    revised(axes[0, 1], world, read(run / "sl" / "transcripts.jsonl"))
-    pictures.reliability(axes[0, 2], {"reward model: labels": report["calibration"],
-                                      "AI labels: gold": reward.against_gold(world, items)["bins"]})
+    answers = revised(world, read(run / "sl" / "transcripts.jsonl"))
+    figure, axes = canvas(2, 4, 18, 8)
+    lines(axes[0, 0], "helpful against harmless, T=1", "% not harmful", {
+        "PPO, validation": [(100 - 100 * s["harmful"], 100 * s["helpful"]) for s in steps]} | {
+        f"{name}, test": [(100 - 100 * found["t1"]["requests"]["harmful"], 100 * found["t1"]["benign"]["helpful"])]
+        for name, found in models.items()})
+    axes[0, 0].set(ylabel="% helpful on benign", xlim=(-5, 105), ylim=(0, 105))
+    lines(axes[0, 1], "SL's answers after k revisions, %", "k", {
+        name: [(k, 100 * said.count(name) / len(said)) for k, said in enumerate(answers)]
+        for name in ("harmful", "objection", "evasive")})
+    reliability(axes[0, 2], {"reward model: labels": report["calibration"],
+                             "AI labels: gold": reward.against_gold(world, items)["bins"]})
     for axis, (title, names) in zip(axes.flat[3:], CURVES, strict=True):
-        pictures.lines(axis, title, "PPO iteration", {
-            name: [(s["iteration"], s[name]) for s in steps] for name in names}, marker="")
-    pictures.save(figure, run / "run.png")
+        lines(axis, title, "PPO iteration", {name: [(s["iteration"], s[name]) for s in steps] for name in names},
+              marker="")
+    save(figure, run / "run.png")
     for found in run.glob("lab/*/results.json"):
-        pictures.draw(found.parent.name, list(read(found).values()), found.with_suffix(".png"))
+        draw(found.parent.name, list(read(found).values()), found.with_suffix(".png"))
 
 
-def help_and_harm(axis, models: dict, steps: list[dict]) -> None:
-    """The models on test requests, and the path of PPO on validation requests."""
-    axis.plot([100 * (1 - s["harmful"]) for s in steps], [100 * s["helpful"] for s in steps], "-", color="#999999",
-              linewidth=1, marker="", label="PPO, validation")
-    for (name, found), (color, _, marker) in zip(models.items(), pictures.STYLES, strict=False):
-        x, y = 100 * (1 - found["t1"]["requests"]["harmful"]), 100 * found["t1"]["benign"]["helpful"]
-        axis.scatter(x, y, s=90, color=color, marker=marker, label=name, zorder=3)
-    axis.set(title="helpful against harmless, test, T=1", xlabel="% not harmful", ylabel="% helpful on benign",
-             xlim=(-5, 105), ylim=(0, 105))
-    axis.legend(frameon=False, loc="lower left")
-
-
-def revised(axis, world: World, records: list[dict]) -> None:
-    """What SL's answers are after each of its revisions."""
+def revised(world: World, records: list[dict]) -> list[tuple[str, ...]]:
+    """Gold's verdicts on SL's answers as they were at first, and after each revision."""
     said = [[gold.verdict(world, q, text) for text in (record["response"], *record["revisions"])]
             for record in records if (q := world.recognise(record["prompt"]))]
-    pictures.lines(axis, "SL's answers after k revisions, %", "k", {
-        name: [(k, 100 * some.count(name) / len(some)) for k, some in enumerate(zip(*said, strict=True))]
-        for name in ("harmful", "objection", "evasive")})
+    return list(zip(*said, strict=True))

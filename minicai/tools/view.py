@@ -8,7 +8,7 @@ get their category and each answer the gold judge's verdict. Long runs are thinn
 import json
 from pathlib import Path
 
-from minicai import UserError
+from minicai import UserError, blamed
 from minicai.tools import command_line
 from minicai.toyworld.gold import verdict
 from minicai.toyworld.world import World
@@ -41,14 +41,10 @@ def read(path: Path, shape: dict[str, type]) -> list[dict]:
     records = []
     lines = path.read_text(encoding="utf-8", errors="replace").split("\n")    # splitlines would break at a U+2028 too
     for number, line in enumerate(lines, start=1):
-        try:
-            record = json.loads(line or "null", parse_constant=str)           # NaN is no JSON for a browser
-            whole = record is None or all(isinstance(record[name], kind) for name, kind in shape.items())
-        except (ValueError, KeyError, TypeError, RecursionError):
-            whole = False
-        if not whole:
-            raise UserError(f"{path}, line {number}: is not what a stage writes; make the stage anew")
-        records += [record] if record else []
+        with blamed(f"{path}, line {number}: is not what a stage writes; make the stage anew"):
+            records += [json.loads(line, parse_constant=str)] if line else []    # NaN is no JSON for a browser
+            if line and not all(isinstance(records[-1][name], kind) for name, kind in shape.items()):
+                raise ValueError("something is of another kind")
     return records
 
 

@@ -9,6 +9,7 @@ from types import ModuleType
 
 from tqdm import tqdm
 
+import train_ppo
 import train_rm
 from minicai import UserError
 from minicai.assistant import Assistant
@@ -67,6 +68,11 @@ class Bench:
         with stage(run, "rm", overwrite=True) as log:
             train_rm.learn(log, self.world, ScalarModel(writer.model.model).to(self.device), writer.tokenizer, items,
                            reference, train_rm.Config(run=str(run), seed=self.seed), rng)
+
+    def reinforced(self, run: Path) -> Row:
+        """PPO on a run's reward model, and what it comes to."""
+        self.script(train_ppo, run, probes=8)
+        return self.behaviour(run / "ppo")
 
     def model(self, folder: Path, temperature: float = 1.0) -> Assistant:
         return speaker(folder, self.seed, temperature, self.device)

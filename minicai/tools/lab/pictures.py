@@ -46,6 +46,7 @@ def lines(axis, title: str, x: str, series: dict[str, list], linestyle: str | No
     for name, points in series.items():
         axis.plot(*zip(*points, strict=True), linestyle=linestyle, marker=marker, label=name)
     axis.set(title=title, xlabel=x)
+    axis.locator_params("x", integer=x in ("k", "PPO iteration"))
     if len(series) > 1:
         axis.legend(frameon=False)
 
@@ -88,7 +89,7 @@ def steps(axis, results: list[dict]) -> None:
         axis.set_prop_cycle(None)                                                # a colour for each constitution
         lines(axis, "harmful share after k revisions", "k", {
             f"{name}, {way}": [(k, mean(result[f"{name}, {way}"][f"k={k}"] for result in results)) for k in range(5)]
-            for name in ("broad", "mixed", "narrow")}, line)
+            for name in ("broad", "mixed", "narrow")}, line, "" if line == ":" else None)
 
 
 def calibrated(axis, results: list[dict]) -> None:

@@ -67,9 +67,8 @@ def labels(bench: Bench) -> dict[str, Row]:
         found = reward.against_gold(bench.world, [
             replace(item, p_a=p) for item, p in zip(others, d.sigmoid().tolist(), strict=True)])
         said = reward.against_gold(bench.world, [item for item in mine if item.source == "ai"])
-        bench.script(train_ppo, run, probes=8)
         return {"labels right": said["right"], "labels off by": said["off by"], "reward right": found["right"],
-                "reward off by": found["off by"], "bins": found["bins"]} | bench.behaviour(run / "ppo")
+                "reward off by": found["off by"], "bins": found["bins"]} | bench.reinforced(run)
 
     rows = bench.parts({"the judge": judge})
     return bench.parts({name: partial(under, name) for name in LABELS}) | rows
@@ -97,21 +96,20 @@ def rlhf(bench: Bench) -> dict[str, Row]:
         bench.script(train_rm, run, constitution=file, red_team_prompts=1000, helpful_prompts=700)
         return bench.behaviour(run / "sl")
 
-    def people(item: Comparison) -> float:
-        return gold.harmlessness(bench.world, bench.world.recognise(item.prompt), item.a, item.b)
+    def human(start: str) -> Row:
+        items = comparisons(bench.folder / start)
+        run = bench.take(f"{start}, people", "base", "sl", of=bench.folder / start)
+        for item in items:
+            if item.source == "ai":
+                item.p_a = gold.harmlessness(bench.world, bench.world.recognise(item.prompt), item.a, item.b)
+        bench.reward_model(run, items)
+        return bench.reinforced(run)
 
-    def reinforced(start: str, human: bool) -> Row:
-        run = bench.folder / start
-        if human:
-            items = [replace(i, p_a=people(i)) if i.source == "ai" else i for i in comparisons(run)]
-            run = bench.take(f"{start}, people", "base", "sl", of=run)
-            bench.reward_model(run, items)
-        bench.script(train_ppo, run, probes=8)
-        return bench.behaviour(run / "ppo")
-
-    return bench.parts({f"{start}{after}": work for start in ("base", "SL, one revision") for after, work in (
-        ("", partial(begin, start)), ("; RL, people", partial(reinforced, start, True)),
-        ("; RL, constitution", partial(reinforced, start, False)))})
+    work = {}
+    for start in ("base", "SL, one revision"):
+        work |= {start: partial(begin, start), f"{start}; RL, people": partial(human, start),
+                 f"{start}; RL, constitution": partial(bench.reinforced, bench.folder / start)}
+    return bench.parts(work)
 
 
 def overoptimise(bench: Bench) -> dict[str, Row]:
