@@ -8,6 +8,7 @@ from minicai.checkpoint import save_model
 from minicai.feedback import question_turns
 from minicai.revise import critique_turns, revision_turns
 from minicai.tools import chat
+from minicai.toyworld import corpus
 from minicai.toyworld.world import SPLITS, World
 
 SAYS = {"Criticise": "It is mean.", "Rewrite": "better", "Question:": "Hm."}
@@ -45,11 +46,11 @@ def test_a_mistake_at_the_keyboard_is_one_line_and_the_talk_goes_on(models, caps
     assert [line[:7] for line in err.splitlines()] == ["error: "] * 5 and "rl says" in out and "/judge [MODEL" in out
 
 
-@pytest.mark.parametrize("training, named", [({"pretrain_steps": 1}, True), ({}, False)])
+@pytest.mark.parametrize("training, named", [({"frames": 12}, True), ({}, False)])
 def test_words_that_the_world_never_says_are_named_to_a_base_of_the_world(training, named, tmp_path, capsys):
     world, speaker = World(), tiny_assistant()
     prompts = [world.fill(frame, random.Random(0), tuple(SPLITS)).prompt for frame in world.frames]
-    assert chat.vocabulary(world).issuperset(chat.tokens(" ".join(prompts)))
+    assert corpus.vocabulary(world).issuperset(corpus.words_of(" ".join(prompts)))
     for name in ("base", "ppo"):
         (tmp_path / name).mkdir()
         save_model(tmp_path / name, speaker.model, speaker.tokenizer, training)

@@ -8,9 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from minicai.feedback import CHOICE, Comparison
-from minicai.tools import constitution as command
 from minicai.tools import evaluate
-from minicai.toyworld import gold, measure, speech
+from minicai.toyworld import gold, measure, reward, speech
 from minicai.toyworld.world import SPLITS, World, split_of
 
 WORLD = World()
@@ -109,7 +108,7 @@ def test_the_reward_report_by_hand():
     items = [Comparison("", harm[0], good[0], 0.1), Comparison("", good[1], harm[1], 0.9),
              Comparison("", "x", "y", 1.0, "human"), Comparison("", "x", "y", 0.5, "human")]
     scores = torch.tensor([[-1.0, 1.0], [3.0, 4.0], [1.0, -1.0], [0.5, 0.0]])
-    report = measure.reward_report(WORLD, [q1, q2, q3, q3], items, scores)
+    report = reward.reward_report(WORLD, [q1, q2, q3, q3], items, scores)
     assert report["ai"] == {"accuracy": 0.5, "pairs": 2, "sure": 1.0, "margin": 0.5, "label_margin": 0.4}
     assert report["human"] == {"accuracy": 1.0, "pairs": 1, "sure": 0.5, "margin": 1.0, "label_margin": 0.25}
     right, by_category = {HARM[0].category: 1.0, HARM[-1].category: 0.0}, report["gold"].pop("by_category")
@@ -203,12 +202,12 @@ def test_a_constitution_is_read_as_its_world_means_it_and_what_is_not_understood
             return asked.extend(super().requests(*args)) or asked[-args[2]:]
     asked, fake = [], Scripted(say, judge)
     theft, engaging = WORLD.concepts["theft"].principles[0], WORLD.concepts["engaging"].unseen[0]
-    found = command.consult(Remembering(), fake, [theft, engaging, "Pineapples are blue."], 2)
+    found = measure.consult(Remembering(), fake, [theft, engaging, "Pineapples are blue."], 2)
     assert [len(cases) for cases in found] == [8 * 2 * 2] * 3 and len(read) == 96
-    assert command.describe(WORLD, found[0]) == ("about theft; broken by helping with theft", [])
-    assert command.describe(WORLD, found[1]) == ("about dodging; broken by dodging any harm", [])
-    assert command.describe(WORLD, found[2])[1][0].startswith("! read in several ways")
+    assert measure.describe(WORLD, found[0]) == ("about theft; broken by helping with theft", [])
+    assert measure.describe(WORLD, found[1]) == ("about dodging; broken by dodging any harm", [])
+    assert measure.describe(WORLD, found[2])[1][0].startswith("! read in several ways")
     even, odd = [(*case[:4], 0.5) for case in found[0]], [(*case[:2], "tea", *case[3:]) for case in found[0]]
-    assert command.describe(WORLD, even)[1] == [
+    assert measure.describe(WORLD, even)[1] == [
         "! helping with theft: the critic calls 100% broken, the judge says p = 0.50"]
-    assert command.describe(WORLD, odd)[1] == ["! 'tea' is nothing that its world is about"]
+    assert measure.describe(WORLD, odd)[1] == ["! 'tea' is nothing that its world is about"]

@@ -12,8 +12,8 @@ from fakes import STAGES, main
 from minicai import UserError, constitution
 from minicai.feedback import Comparison
 from minicai.tools import lab
-from minicai.tools.lab import bench, hacking, labelling, words
-from minicai.toyworld import speech
+from minicai.tools.lab import bench, rewards, words
+from minicai.toyworld import gold, reward, speech
 from minicai.toyworld.world import SPLITS, World
 
 WORLD, RNG = World(), random.Random(0)
@@ -60,41 +60,41 @@ def test_labels_by_hand():
     item = Comparison("?", "x", "y", log_odds=[[2.0, 0.0], [math.log(3), math.log(3)]])
     soft, one = 1 / (1 + math.exp(-1)), 1 / (1 + math.exp(-2))
     hand = [soft, 1.0, 0.6, (soft + 0.5) / 2, one]
-    assert [relabel(item) for relabel in labelling.LABELS.values()] == pytest.approx(hand, abs=1e-6)
-    even = Comparison("?", "x", "x", log_odds=[[0.0, 0.0]])
-    assert {relabel(even) for relabel in labelling.LABELS.values()} == {0.5}
+    assert [float(made(*rewards.odds(item).T)) for made in rewards.LABELS.values()] == pytest.approx(hand, abs=1e-6)
+    assert {float(made(*rewards.odds(Comparison("?", "x", "x")).T)) for made in rewards.LABELS.values()} == {0.5}
 
 
-def test_people_accept_any_refusal_and_calibration_is_against_them():
+def test_people_accept_any_refusal_and_labels_are_held_against_what_does_harm():
     request = WORLD.fill(WORLD.select("harm")[0], RNG, tuple(SPLITS))
     harm, dodge, good = (speech.answer(kind, request, RNG, WORLD) for kind in ("shows", "dodges", "objects"))
     pairs = ((harm, dodge, 0), (dodge, harm, 1), (good, dodge, .5), (harm, harm, .5), (harm, good, 0))
-    items = [Comparison(request.prompt, a, b) for a, b, _ in pairs]
-    assert [labelling.people(WORLD, item) for item in items] == [p for *_, p in pairs]
-    found = labelling.calibration([.32, .68, 0, 1, .38], WORLD, items)              # bins at 0.35 and 0.68
-    assert found["right"] == 1 and found["off by"] == pytest.approx((2 * .35 + .32) / 3)
-    assert labelling.calibration([.9, .4, 0, 1, .1], WORLD, items)["right"] == pytest.approx(1 / 3, abs=1e-4)
+    assert [gold.harmlessness(WORLD, request, a, b) for a, b, _ in pairs] == [p for *_, p in pairs]
+    def found(*said):
+        return reward.against_gold(WORLD, [
+            Comparison(request.prompt, a, b, p_a=p) for (a, b, _), p in zip(pairs, said, strict=True)])
+    assert found(.32, .68, 0, 1, .38)["right"] == 1                                        # bins at 0.35 and 0.68
+    assert found(.32, .68, 0, 1, .38)["off by"] == pytest.approx((2 * .35 + .32) / 3)
+    assert found(.9, .4, 0, 1, .1)["right"] == pytest.approx(1 / 3, abs=1e-4)
 
 
 def test_the_two_forms_are_found_again_in_points_that_have_them():
-    for f in hacking.FORMS.values():
+    for f in rewards.FORMS.values():
         d = torch.tensor([0.5, 1.0, 2.0, 3.0], dtype=torch.float64)
-        curve = list(zip(d.tolist(), (0.3 + d * (0.4 - 0.2 * f(d))).tolist(), strict=True))
-        assert hacking.fit([[0.0, 0.2], [0.0, 0.4], *curve], f) == pytest.approx({"a": 0.4, "b": 0.2, "start": 0.3})
-    rows = {"PPO, KL coefficient 1": {"d": 9, "curve": [[0, 5, .1], [1, 6, .2]]}, "best of 2": hacking.row(
-        0.5, torch.tensor(2.0), ["objection", "helpful", "harmful", "off_grammar"])}
-    assert rows["best of 2"] == {"d": 0.5, "score": 2, "gold": 0.5, "harmful": 0.5, "evasive": 0, "objection": 0.5,
-                                 "helpful": 0.5, "refused": 0}
-    assert hacking.points(rows, "PPO: ") == [[0, .1], [1, .2]] and hacking.points(rows, "best of n") == [[0.5, 0.5]]
+        curve = [[x, 9, y] for x, y in zip(d.tolist(), (0.3 + d * (0.4 - 0.2 * f(d))).tolist(), strict=True)]
+        form = rewards.fit([[0.0, 9, 0.2], [0.0, 9, 0.4], *curve], f)
+        assert [form[key] for key in ("a", "b", "start")] == pytest.approx([0.4, 0.2, 0.3])
+        assert form["line"][-1] == pytest.approx([3, 3, curve[-1][-1]])
+    assert rewards.found(0.5, torch.tensor([1.0, 3]), ["objection", "helpful", "harmful", "off_grammar"]) == {
+        "d": 0.5, "score": 2, "gold": 0.5, "harmful": 0.5, "evasive": 0, "objection": 0.5, "helpful": 0.5, "refused": 0}
 
 
 def test_the_best_of_n_is_the_best_of_every_n_that_were_drawn(desk, monkeypatch):
-    monkeypatch.setattr(hacking, "BEST_OF", (1, 2, 4))
+    monkeypatch.setattr(rewards, "BEST_OF", (1, 2, 4))
     samples = {"scores": [0., 3, 2, 1, 5, 4, 6, 7], "said": "harmful objection harmful harmful helpful refused "
                "refused helpful".split()}
     monkeypatch.setattr(desk, "parts", lambda work: {"PPO, KL coefficient 0": {
         "curve": [[0, 0, .5], [1, 1, .6], [2, 2, .7]]}, "samples": samples})
-    rows = hacking.overoptimise(desk)
+    rows = rewards.overoptimise(desk)
     assert [rows[f"best of {n}"]["score"] for n in (1, 2, 4)] == [3.5, (3 + 2 + 5 + 7) / 4, (3 + 7) / 2]
     assert [rows[f"best of {n}"]["gold"] for n in (1, 2, 4)] == [3 / 8, 3 / 4, 1]
     assert rows["best of 4"]["d"] == pytest.approx((math.log(4) - 0.75) ** 0.5)
@@ -105,7 +105,7 @@ def test_revisions_leave_what_no_principle_speaks_of(desk, monkeypatch, tiny):
         for i, item in enumerate(items):                                            # half of them become good
             item.revisions.append(speech.EVASIONS[0] if critique and i < 4 else item.answer)
     monkeypatch.setattr(words, "revise", revise)
-    monkeypatch.setattr(bench.Bench, "model", lambda self, *_: type("Base", (), {"reply": lambda self, turns: [
+    monkeypatch.setattr(bench.Bench, "model", lambda *_: type("Base", (), {"reply": lambda self, turns: [
         speech.HELPS[0].format(how=desk.world.recognise(t[0][1]).how) for t in turns]})())
     monkeypatch.setattr(desk, "behaviour", lambda folder, temperature: {"harmful": 0.125})
     rows = words.revisions(desk)
@@ -121,9 +121,9 @@ def test_revisions_leave_what_no_principle_speaks_of(desk, monkeypatch, tiny):
 def test_every_experiment_runs_on_a_tiny_run_and_leaves_that_as_it_was(name, desk, tiny, monkeypatch, capsys):
     pytest.importorskip("matplotlib")
     before = {path: path.read_bytes() for path in desk.run.rglob("*") if path.is_file()}
-    monkeypatch.setattr(hacking, "KL_COEFS", (0.5, 0.0))
-    monkeypatch.setattr(hacking, "BEST_OF", (1, 2))
-    monkeypatch.setattr(labelling, "LABELS", dict(list(labelling.LABELS.items())[:2]))
+    monkeypatch.setattr(rewards, "KL_COEFS", (0.5, 0.0))
+    monkeypatch.setattr(rewards, "BEST_OF", (1, 2))
+    monkeypatch.setattr(rewards, "LABELS", dict(list(rewards.LABELS.items())[:2]))
     if name == "steer":
         monkeypatch.setattr(bench.Bench, "script", lambda self, script, run, **settings: shutil.copytree(
             run / "base", run / "sl") and checked(settings))
@@ -134,7 +134,7 @@ def test_every_experiment_runs_on_a_tiny_run_and_leaves_that_as_it_was(name, des
     out, done = capsys.readouterr().out, run / "lab" / name
     assert all((done / f"results.{end}").stat().st_size > 9000 for end in ("png", "svg")) and "| seconds |" in out
     assert set(json.loads((done / "results.json").read_text())) == {"0"}
-    assert before == {path: path.read_bytes() for path in before} and "Expected:" in lab.EXPERIMENTS[name].__doc__
+    assert before == {path: path.read_bytes() for path in before} and "Expected:" in out
     assert out.count("Human: ") == (8 * 2 if name == "overoptimise" else 0)
 
 
@@ -147,6 +147,6 @@ def checked(settings):
 
 def test_a_run_that_lacks_a_stage_is_one_clear_line(desk):
     desk.run = desk.folder
-    for work in (lambda: desk.take("part", "base"), lambda: desk.comparisons(desk.run)):
-        with pytest.raises(UserError, match="train_rm|base"):
+    for work in (lambda: desk.take("part", "base"), lambda: rewards.comparisons(desk.run)):
+        with pytest.raises(UserError, match="scripts"):
             work()

@@ -6,7 +6,7 @@ import pytest
 from fakes import patch
 from wrong_versions_cai import WRONG
 
-FILE = {"assistant": "feedback", "measure": "gold", "corpus": "world", "speech": "world"}
+FILE = {"reward": "gold", "assistant": "feedback", "measure": "gold", "corpus": "world", "speech": "world"}
 
 
 def cases(law):

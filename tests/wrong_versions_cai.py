@@ -7,10 +7,10 @@ import torch
 
 from minicai import feedback
 from minicai import revise as acts
-from minicai.toyworld import corpus, gold, measure, speech, world
+from minicai.toyworld import corpus, gold, reward, speech, world
 
 compare, ask, critique_turns, revision_turns = feedback.compare, feedback.ask, acts.critique_turns, acts.revision_turns
-verdict, report, fill, example = gold.verdict, measure.reward_report, world.World.fill, corpus.Corpus._example
+verdict, report, fill, example = gold.verdict, reward.reward_report, world.World.fill, corpus.Corpus._example
 
 
 def afterwards(act, field, change):
@@ -58,7 +58,7 @@ WRONG = [
     ("toyworld.gold.pattern", "any noun", lambda t: re.compile(re.sub(r"\\{(\w+)\\}", r"(?P<\1>.+)", re.escape(t))),
      "a reason with an 'and' in it is read as part of the noun, and a right objection as a wrong one"),
     ("toyworld.gold.helpfulness", "length", lambda w, q, a, b: float(len(a) > len(b)), "the longer is not the better"),
-    ("toyworld.measure.reward_report", "sides", lambda w, q, i, s: report(w, q, i, s.flip(1)), "praises a bad judge"),
+    ("toyworld.reward.reward_report", "sides", lambda w, q, i, s: report(w, q, i, s.flip(1)), "praises a bad judge"),
     ("toyworld.world.split_of", "length", lambda act: list(world.SPLITS)[len(act) % 4], "shares are off"),
     ("toyworld.world.World.fill", "any split", lambda self, f, rng, _: fill(self, f, rng, tuple(world.SPLITS)),
      "tested on what was trained on"),

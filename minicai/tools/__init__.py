@@ -1,11 +1,17 @@
 """`minicai COMMAND`: lists and runs the commands of this folder, each a module with a docstring and a `main(argv)`."""
 import argparse
 import importlib
+import json
 import pkgutil
 import sys
+from pathlib import Path
 from statistics import mean
 
-from minicai import UserError
+import torch
+
+from minicai import UserError, blamed
+from minicai.assistant import Assistant
+from minicai.checkpoint import load_model
 
 
 def main() -> None:
@@ -26,16 +32,32 @@ def main() -> None:
         raise SystemExit(2) from None
 
 
-def command_line(module: str) -> argparse.ArgumentParser:
-    """The parser of a command, which is named and described by its module."""
-    return argparse.ArgumentParser(prog=module.replace("minicai.tools.", "minicai "),
-                                   description=sys.modules[module].__doc__,
-                                   formatter_class=argparse.RawDescriptionHelpFormatter)
+def command_line(module: str, *folder: str, device: bool = False) -> argparse.ArgumentParser:
+    """The parser of a command, named and described by its module; `folder`: the name and help of a path it needs."""
+    parser = argparse.ArgumentParser(prog=module.replace("minicai.tools.", "minicai "),
+                                     description=sys.modules[module].__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    if folder:
+        parser.add_argument(folder[0], type=Path, help=folder[1])
+    if device:
+        parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
+    return parser
+
+
+def read(path: Path):
+    """What a JSON file says, or the records of a JSONL file; UserError where there is none."""
+    with blamed(f"{path}: is needed (the three scripts and then minicai evaluate make it)"):
+        text = path.read_text(encoding="utf-8")
+        return [json.loads(line) for line in text.split("\n") if line] if path.suffix == ".jsonl" else json.loads(text)
+
+
+def speaker(folder: Path, seed: int = 0, temperature: float = 1.0, device: torch.device | str = "cpu") -> Assistant:
+    """A stage's model, to talk to."""
+    return Assistant(*load_model(folder, device=device), torch.Generator(device).manual_seed(seed), temperature)
 
 
 def spread(values: list[float | None], digits: int) -> str:
     """Mean of what is there, and the lowest and highest if it is several; "-" for nothing."""
-    low, *rest = sorted(value for value in values if value is not None) or [None]
-    if low is None:
-        return "-"
-    return f"{mean([low, *rest]):.{digits}f}" + (f" ({low:.{digits}f} to {rest[-1]:.{digits}f})" if rest else "")
+    some = sorted(value for value in values if value is not None)
+    ends = f" ({some[0]:.{digits}f} to {some[-1]:.{digits}f})" if len(some) > 1 else ""
+    return f"{mean(some):.{digits}f}{ends}" if some else "-"

@@ -12,20 +12,17 @@ Models answer at temperature 1 and greedily; the base criticises and revises at 
 all models on the same requests at temperature 1, beside one who always dodges and one who is always right: in help,
 being helpful wins, in harmlessness a right objection wins over any other harmless answer, and that over harm.
 """
-import argparse
 import json
 from collections.abc import Callable
 from pathlib import Path
 
 import torch
 
-from minicai import UserError
-from minicai.assistant import Assistant
-from minicai.checkpoint import load_model
+from minicai import UserError, blamed
 from minicai.preference import elo
 from minicai.run import device_of
-from minicai.tools import judge
-from minicai.toyworld import gold, measure, speech
+from minicai.tools import command_line, judge, read, speaker
+from minicai.toyworld import gold, measure, reward, speech
 from minicai.toyworld.world import Request, World
 
 STAGES = {"base": "base", "sl": "sl", "rl": "ppo"}              # model -> its folder
@@ -36,20 +33,17 @@ LEAGUES = {"help": (("benign", "sensitive"), {"helpful": 1}),   # what is rated 
 def main(argv: list[str]) -> None:
     if any(word.startswith("--judge") for word in argv):          # there is no gold outside the embedded world
         return judge.main(argv)
-    parser = argparse.ArgumentParser(prog="minicai evaluate", description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("run", type=Path, help="folder of a run with at least its base/")
+    parser = command_line(__name__, "run", "folder of a run with at least its base/", device=True)
     parser.add_argument("--compare", type=Path, nargs="+", default=[], metavar="RUN", help="other runs of this world")
     parser.add_argument("--probes", type=int, default=384, help="requests of each sort (default: 384)")
     parser.add_argument("--split", choices=("test", "valid"), default="test", help="tune on valid, report test")
-    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
     args = parser.parse_args(argv)
     if args.probes < 8:
         parser.error("--probes must be at least 8")
     print_tables(evaluate(args.run, args.probes, args.split, device_of(args.device), args.compare), args.run)
 
 
-def models_of(run: Path, others: list[Path]) -> dict[str, Path]:
+def models_of(run: Path, others: list[Path] = ()) -> dict[str, Path]:
     """The models to measure by name: the run's own, and SL and RL of the others; UserError where there are none."""
     present = {name: run / folder for name, folder in STAGES.items() if (run / folder).is_dir()}
     if "base" not in present:
@@ -83,16 +77,13 @@ def evaluate(run: Path, count: int, split: str, device: torch.device, others: li
     """Measure whatever models the run has, and others', and write evaluation.json into it."""
     present, world, found, said = models_of(run, others), World.of(run), {}, {}
     config = present.get("sl", present["base"]) / "config.json"
-    try:
+    with blamed(f"{config}: is not what a stage writes; make the stage anew"):
         training = json.loads(config.read_text())["training"]
-    except (OSError, ValueError, KeyError):
-        raise UserError(f"{config}: is not what a stage writes; make the stage anew") from None
     seed, temperature = training.get("seed", 0), training.get("temperature", 1.0)
     asked = measure.probes(world, split, count, seed)
     result: dict = {"seed": seed, "split": split, "probes": {g: len(qs) for g, qs in asked.items()}, "models": found}
     for name, folder in present.items():
-        model, tokenizer = load_model(folder, device=device)
-        assistant = Assistant(model, tokenizer, torch.Generator(device).manual_seed(seed), temperature)
+        assistant = speaker(folder, seed, temperature, device)
         said[name] = measure.verdicts(world, assistant, asked, 1.0)
         found[name] = {"t1": {group: measure.shares(world, asked[group], said[name][group]) for group in asked},
                        "greedy": measure.behaviour(world, assistant, asked, 0.0)}
@@ -100,8 +91,8 @@ def evaluate(run: Path, count: int, split: str, device: torch.device, others: li
             result |= measure.skills(world, assistant, split, count // 2, seed)
     result["elo"] = ratings(world, asked, said)
     if (run / "rm" / "report.json").is_file():
-        result["reward_model"] = json.loads((run / "rm" / "report.json").read_text())
-    result["seconds"] = {folder: json.loads((run / folder / "seconds.json").read_text())
+        result["reward_model"] = read(run / "rm" / "report.json")
+    result["seconds"] = {folder: read(run / folder / "seconds.json")
                          for folder in ("base", "sl", "rm", "ppo") if (run / folder / "seconds.json").is_file()}
     (run / "evaluation.json").write_text(json.dumps(result, indent=1) + "\n")
     return result
@@ -123,6 +114,6 @@ def print_tables(result: dict, run: Path) -> None:
             distance = f"{row['unrelated_distance']:12.3f}" if "judge" in who else ""
             print(f"  {who.replace('_', ' '):13}{group:10}{cells}{distance}")
     if "reward_model" in result:
-        print("\nThe reward model on held-out comparisons\n" + measure.reward_table(result["reward_model"]))
+        print("\nThe reward model on held-out comparisons\n" + reward.reward_table(result["reward_model"]))
     total = sum(stage["total"] for stage in result["seconds"].values())
     print(f"\n{total:.0f} s for the three scripts: {json.dumps(result['seconds'])}\nwrote {run / 'evaluation.json'}")

@@ -5,11 +5,11 @@
 Shows what the run has: sl/transcripts.jsonl, rm/comparisons.jsonl, ppo/rollouts.jsonl. Prompts of the embedded world
 get their category and each answer the gold judge's verdict. Long runs are thinned evenly, and the page says so.
 """
-import argparse
 import json
 from pathlib import Path
 
-from minicai import UserError
+from minicai import UserError, blamed
+from minicai.tools import command_line
 from minicai.toyworld.gold import verdict
 from minicai.toyworld.world import World
 
@@ -24,10 +24,7 @@ PARTS = {"sl": ("transcripts.jsonl", {"prompt": str, "response": str} | dict.fro
 
 
 def main(argv: list[str]) -> None:
-    parser = argparse.ArgumentParser(prog="minicai view", description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("run", type=Path, help="folder of a run, finished or not")
-    run = parser.parse_args(argv).run
+    run = command_line(__name__, "run", "folder of a run, finished or not").parse_args(argv).run
     found = {name: run / name / file for name, (file, _) in PARTS.items() if (run / name / file).is_file()}
     if not found:
         raise UserError(f"{run}: holds nothing to view yet; make it with: python train_sl.py --run {run}")
@@ -44,14 +41,10 @@ def read(path: Path, shape: dict[str, type]) -> list[dict]:
     records = []
     lines = path.read_text(encoding="utf-8", errors="replace").split("\n")    # splitlines would break at a U+2028 too
     for number, line in enumerate(lines, start=1):
-        try:
-            record = json.loads(line or "null", parse_constant=str)           # NaN is no JSON for a browser
-            whole = record is None or all(isinstance(record[name], kind) for name, kind in shape.items())
-        except (ValueError, KeyError, TypeError, RecursionError):
-            whole = False
-        if not whole:
-            raise UserError(f"{path}, line {number}: is not what a stage writes; make the stage anew")
-        records += [record] if record else []
+        with blamed(f"{path}, line {number}: is not what a stage writes; make the stage anew"):
+            records += [json.loads(line, parse_constant=str)] if line else []    # NaN is no JSON for a browser
+            if line and not all(isinstance(records[-1][name], kind) for name, kind in shape.items()):
+                raise ValueError("something is of another kind")
     return records
 
 

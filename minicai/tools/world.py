@@ -2,34 +2,31 @@
 
     minicai world
 """
-import argparse
 import random
 from statistics import mean
 
+from minicai.tools import command_line
 from minicai.toyworld.corpus import SHARES, Corpus
 from minicai.toyworld.pretrain import make_tokenizer
 from minicai.toyworld.world import World
 
 
 def main(argv: list[str]) -> None:
-    parser = argparse.ArgumentParser(prog="minicai world", description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = command_line(__name__)
     parser.add_argument("--documents", type=int, default=2, help="documents of each kind to print (default: 2)")
     parser.add_argument("--seed", type=int, default=0)
-    args = parser.parse_args(argv)
+    args, world = parser.parse_args(argv), World()
     if args.documents < 0:
         parser.error(f"--documents must be at least 0, not {args.documents}")
-    world = World()
     for kind in ("harm", "benign", "sensitive"):
         roles = [frame.role for frame in world.select(kind)]
         counts = ", ".join(f"{roles.count(role)} {role}" for role in ("known", "valid", "test"))
         print(f"{kind:10} {len(roles):3} frames: {counts}")
     corpus = Corpus(world, make_tokenizer(world, seed=0), random.Random(args.seed))
     some = {kind: [getattr(corpus, kind)()[0] for _ in range(300)] for kind in SHARES}
-    length = {kind: mean(map(len, ids)) for kind, ids in some.items()}
-    total = sum(SHARES[kind] * length[kind] for kind in SHARES)
+    tokens = {kind: share * mean(map(len, some[kind])) for kind, share in SHARES.items()}
     for kind, share in SHARES.items():
-        print(f"\n{kind}: {share:.0%} of documents, {share * length[kind] / total:.0%} of tokens")
+        print(f"\n{kind}: {share:.0%} of documents, {tokens[kind] / sum(tokens.values()):.0%} of tokens")
         for ids in some[kind][:args.documents]:
             text = corpus.tokenizer.bpe.decode([i if i < corpus.tokenizer.pad else ord("\n") for i in ids])
             print("  " + text.strip().replace("\n", "\n  "))

@@ -4,13 +4,14 @@ Transcripts are rendered with `revise` and `feedback`, so each format is written
 should say, not on what is quoted to it. Only "judged" fillings of known frames are criticised, revised or compared.
 """
 import random
+import re
 
-from minicai.feedback import CHOICE, OPTIONS, question_turns
+from minicai.feedback import CHOICE, OPTIONS, QUESTION, question_turns
 from minicai.finetune import Example
-from minicai.revise import critique_turns, revision_turns
+from minicai.revise import CRITIQUE_REQUEST, REVISION_REQUEST, critique_turns, revision_turns
 from minicai.tokens import Tokenizer
 from minicai.toyworld import speech
-from minicai.toyworld.world import Concept, Request, World
+from minicai.toyworld.world import ASKS, Concept, Request, World
 
 SHARES = {"dialogue": .27, "criticism": .22, "comparison": .13, "book": .20, "glossary": .10, "copying": .08}
 SEEN, JUDGED = ("judged", "method"), ("judged",)
@@ -140,3 +141,17 @@ def sample_text(world: World, rng: random.Random, documents: int) -> str:
     """Text to train the tokenizer on: every kind of document, read back from bytes."""
     corpus = Corpus(world, Tokenizer({bytes([i]): i for i in range(256)}), rng)
     return "\n".join(corpus.tokenizer.decode(corpus.document(early=False)[0]) for _ in range(documents))
+
+
+def words_of(text: str) -> list[str]:
+    """The words of a text as they are written: a model of bytes does not know that Dog is dog."""
+    return re.findall(r"[^\W_]+(?:['-][^\W_]+)*", re.sub(r"'s\b", "", text.replace("\u2019", "'")))
+
+
+def vocabulary(world: World) -> set[str]:
+    """Every word of the text: of the world's sentences, its principles, and what is always said around them."""
+    texts = [*ASKS, *world.about, *world.categories, CRITIQUE_REQUEST, REVISION_REQUEST, QUESTION, *OPTIONS]
+    texts += [part for frame in world.frames for part in frame.parts] + sum(world.slots.values(), [])
+    texts += [*speech.HELPS, *speech.OBJECTIONS, *speech.EVASIONS, *speech.DOES.values(), *speech.TOPICS.values()]
+    texts += [*WRONG, *HARMLESS, *sum(AGAIN, ())]
+    return {word for text in texts for word in words_of(re.sub(r"{\w+}", "", text))}

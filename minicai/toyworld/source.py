@@ -7,7 +7,7 @@ import torch
 
 from minicai.assistant import Assistant
 from minicai.feedback import Comparison
-from minicai.toyworld import gold, measure
+from minicai.toyworld import gold, measure, reward
 from minicai.toyworld.world import World
 
 
@@ -58,6 +58,6 @@ class Embedded:
         prompts = [item.prompt for item in items]
         sides = [score(prompts, texts) for texts in ([item.a for item in items], [item.b for item in items])]
         requests = list(map(self.world.recognise, prompts))
-        found = measure.reward_report(self.world, requests, items, torch.stack(sides, dim=1))
+        found = reward.reward_report(self.world, requests, items, torch.stack(sides, dim=1))
         (log.folder / "report.json").write_text(json.dumps(found, indent=1) + "\n")
-        log.say("the reward model on held-out comparisons:\n" + measure.reward_table(found))
+        log.say("the reward model on held-out comparisons:\n" + reward.reward_table(found))

@@ -89,13 +89,16 @@ class World:
         self.patterns: dict[Frame, re.Pattern] = {}
         self.about = {p: c for c in self.concepts.values() for p in c.principles + c.unseen}
 
+    @staticmethod
+    def frames_of(run: Path) -> int | None:
+        """The number of frames for which a run's base was made, by its config.json; None for a base from elsewhere."""
+        with suppress(OSError, ValueError, LookupError, TypeError):
+            return int(json.loads((run / "base" / "config.json").read_text())["training"]["frames"])
+
     @classmethod
     def of(cls, run: Path) -> "World":
-        """The world for which a run's base was made, by its config.json; the whole one for a base from elsewhere."""
-        try:
-            return cls(json.loads((run / "base" / "config.json").read_text())["training"]["frames"])
-        except (OSError, ValueError, LookupError, TypeError):
-            return cls()
+        """The world for which a run's base was made; the whole one for a base from elsewhere."""
+        return cls(cls.frames_of(run) or MOST)
 
     @staticmethod
     def _frames(kind: str, category: str, lines: list[str], share: float) -> list[Frame]:

@@ -7,9 +7,9 @@ from contextlib import redirect_stdout
 from pathlib import Path
 from types import ModuleType
 
-import torch
 from tqdm import tqdm
 
+import train_ppo
 import train_rm
 from minicai import UserError
 from minicai.assistant import Assistant
@@ -17,12 +17,13 @@ from minicai.checkpoint import load_model
 from minicai.feedback import Comparison
 from minicai.model import ScalarModel
 from minicai.run import device_of, seeded, stage
+from minicai.tools import read, speaker
 from minicai.toyworld import measure
 from minicai.toyworld.source import Embedded
 from minicai.toyworld.world import World
 
 GROUPS = "requests", "benign", "sensitive"
-Rows = dict[str, dict]          # part -> column -> number; or a list, for the pictures and the JSON alone
+Row = dict                      # column -> number; or a list, for the pictures and the JSON alone
 
 
 class Bench:
@@ -30,15 +31,14 @@ class Bench:
 
     def __init__(self, run: Path, folder: Path, seed: int, device: str, probes: int = 384, rl: bool = False):
         self.run, self.folder, self.seed, self.device, self.rl = run, folder, seed, device_of(device), rl
-        self.world = World.of(run)
+        self.world, self.done = World.of(run), folder / "parts.json"
         self.asked = measure.probes(self.world, "test", probes, seed)
-        self.done = self.folder / "parts.json"
-        self.results: Rows = json.loads(self.done.read_text()) if self.done.is_file() else {}
+        load_model(run / "base")                                            # refuse what is no run before writing
+        folder.mkdir(parents=True, exist_ok=True)
+        self.results: dict[str, Row] = read(self.done) if self.done.is_file() else {}
 
-    def parts(self, work: dict[str, Callable[[], dict]]) -> Rows:
+    def parts(self, work: dict[str, Callable[[], Row]]) -> dict[str, Row]:
         """Do what is not done yet, each part under its key; what has been found is on disk before the next begins."""
-        load_model(self.run / "base")                                       # refuse what is no run before writing
-        self.folder.mkdir(parents=True, exist_ok=True)
         for key, find in tqdm(work.items(), desc=f"{self.folder.parent.name} seed {self.seed}", disable=None):
             if key not in self.results:
                 began = time.perf_counter()
@@ -71,36 +71,32 @@ class Bench:
             train_rm.learn(log, Embedded(self.world), model, writer.tokenizer, items, reference,
                            train_rm.Config(run=str(run), seed=self.seed), rng)
 
-    def comparisons(self, run: Path) -> list[Comparison]:
-        """Those of a run, labels and log-odds included."""
-        path = run / "rm" / "comparisons.jsonl"
-        if not path.is_file():
-            raise UserError(f"{path}: is missing; make it with: python train_rm.py --run {run}")
-        return [Comparison(**json.loads(line)) for line in path.read_text(encoding="utf-8").splitlines()]
+    def reinforced(self, run: Path) -> Row:
+        """PPO on a run's reward model, and what it comes to."""
+        self.script(train_ppo, run, probes=8)
+        return self.behaviour(run / "ppo")
 
     def model(self, folder: Path, temperature: float = 1.0) -> Assistant:
-        return Assistant(*load_model(folder, device=self.device), torch.Generator(self.device).manual_seed(self.seed),
-                         temperature)
+        return speaker(folder, self.seed, temperature, self.device)
 
     def constitution(self, key: str, principles: list[str]) -> str:
-        path = self.folder / f"{key}.txt"
-        path.write_text("\n".join(principles) + "\n", encoding="utf-8")
-        return str(path)
+        (self.folder / f"{key}.txt").write_text("\n".join(principles) + "\n", encoding="utf-8")
+        return str(self.folder / f"{key}.txt")
 
     def principles(self) -> dict[str, list[str]]:
         """Three constitutions: "broad", "narrow" with one principle a category, "mixed" as constitution.txt is."""
         by = {name: list(concept.principles) for name, concept in self.world.concepts.items()}
         narrow = [by[category][0] for category in self.world.categories]
-        return {"broad": by["broad"], "narrow": narrow,
-                "mixed": by["broad"][:4] + by["principled"][:3] + by["engaging"][:1] + narrow}
+        return {"broad": by["broad"], "mixed": by["broad"][:4] + by["principled"][:3] + by["engaging"][:1] + narrow,
+                "narrow": narrow}
 
-    def behaviour(self, folder: Path, temperature: float = 1.0) -> dict[str, float]:
+    def behaviour(self, folder: Path, temperature: float = 1.0) -> Row:
         """What a model does on test requests, as `shares` of it."""
         asked = {group: self.asked[group] for group in GROUPS}
         return shares(measure.verdicts(self.world, self.model(folder), asked, temperature))
 
 
-def shares(said: dict[str, list[str]]) -> dict[str, float]:
+def shares(said: dict[str, list[str]]) -> Row:
     """Verdicts -> of harmful requests: harm, dodging, right objections; of harmless ones: help and refusals."""
     harm, kind = said["requests"], said["benign"] + said["sensitive"]
     return {name: harm.count(name) / len(harm) for name in ("harmful", "evasive", "objection")} | {

@@ -1,0 +1,166 @@
+"""Experiments on the reward: what its labels are, who gives them, and what becomes of it when it is pressed hard."""
+import math
+import random
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+import train_ppo
+import train_rm
+import train_sl
+from minicai import constitution
+from minicai.checkpoint import load_model
+from minicai.feedback import Comparison, compare, label
+from minicai.model import ScalarModel
+from minicai.preference import text_scores
+from minicai.run import append_jsonl
+from minicai.tools import read
+from minicai.tools.lab.bench import Bench, Row
+from minicai.toyworld import gold, reward
+from minicai.toyworld.world import Request
+
+KL_COEFS, BEST_OF = (0.3, 0.1, 0.03, 0.0), (1, 2, 4, 8, 16, 32, 64)
+RIGHT = "objection", "helpful"
+# Gold less gold at 0, as d(a - b f(d)) with d = sqrt(KL): what f is for each way to optimise.
+FORMS: dict[str, Callable[[Tensor], Tensor]] = {"best of n: d(a - b d)": lambda d: d, "PPO: d(a - b log d)": torch.log}
+# A label from the log-odds in both orders under each principle, the first of them drawn; each differs in one thing.
+LABELS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "soft, one principle, both orders": lambda one, two: label(one, two)[0],
+    "hard": lambda one, two: 0.5 + (one - two)[0].sign() / 2,
+    "clamped to 0.4-0.6": lambda one, two: label(one, two)[0].clamp(0.4, 0.6),
+    "mean over all principles": lambda one, two: label(one, two).mean(),
+    "one order": lambda one, two: one[0].sigmoid()}
+
+
+def labels(bench: Bench) -> dict[str, Row]:
+    """Half of the run's comparisons under several labels: each gets a reward model and PPO; gold judges the others."""
+    items, judged = comparisons(bench.run), bench.folder / "judged.jsonl"
+
+    def judge() -> Row:
+        """Every AI comparison of this half under every principle; then their order is drawn, so the first is too."""
+        some = [replace(item, principles=[], log_odds=[], reasons=[]) for item in items[::2] if item.source == "ai"]
+        rng, base = random.Random(bench.seed), bench.model(bench.run / "base")
+        principles = constitution.load(bench.run / "sl" / "constitution.txt")
+        for principle in tqdm(principles, "judging", leave=False, disable=None):
+            compare(some, [principle], base, rng=rng)
+        for item in some:
+            rng.shuffle(item.log_odds)
+        judged.unlink(missing_ok=True)
+        append_jsonl(judged, some + [item for item in items[::2] if item.source == "human"])
+        return {"liking for (A)": torch.cat([odds(item) for item in some]).mean().item()}
+
+    def under(name: str) -> Row:
+        mine = [Comparison(**record) for record in read(judged)]
+        mine = [replace(i, p_a=float(LABELS[name](*odds(i).T))) if i.source == "ai" else i for i in mine]
+        run = bench.take(name, "base", "sl")
+        bench.reward_model(run, mine)
+        model, tokenizer = load_model(run / "rm", ScalarModel, bench.device)
+        others = [item for item in items[1::2] if item.source == "ai"]
+        prompts, a, b = zip(*((item.prompt, item.a, item.b) for item in others), strict=True)
+        d = (text_scores(model, tokenizer, prompts, a) - text_scores(model, tokenizer, prompts, b)) * model.std.cpu()
+        found = reward.against_gold(bench.world, [
+            replace(item, p_a=p) for item, p in zip(others, d.sigmoid().tolist(), strict=True)])
+        said = reward.against_gold(bench.world, [item for item in mine if item.source == "ai"])
+        return {"labels right": said["right"], "labels off by": said["off by"], "reward right": found["right"],
+                "reward off by": found["off by"], "bins": found["bins"]} | bench.reinforced(run)
+
+    rows = bench.parts({"the judge": judge})
+    return bench.parts({name: partial(under, name) for name in LABELS}) | rows
+
+
+def odds(item: Comparison) -> Tensor:
+    """The log-odds under each principle in both orders, (principles, 2); of equal answers nobody was asked."""
+    return torch.tensor(item.log_odds or [[0.0, 0.0]])
+
+
+def comparisons(run: Path) -> list[Comparison]:
+    """Those of a run, labels and log-odds included."""
+    return [Comparison(**record) for record in read(run / "rm" / "comparisons.jsonl")]
+
+
+def rlhf(bench: Bench) -> dict[str, Row]:
+    """Two starts, each with RL by labels of people and by those of the constitution."""
+    def begin(start: str) -> Row:
+        run, file = bench.take(start, "base"), bench.constitution("mixed", bench.principles()["mixed"])
+        if start == "base":
+            shutil.copytree(run / "base", run / "sl", dirs_exist_ok=True)
+        else:
+            bench.script(train_sl, run, constitution=file, revisions=1, red_team_prompts=400, helpful_prompts=600,
+                         probes=8)
+        bench.script(train_rm, run, constitution=file, red_team_prompts=1000, helpful_prompts=700)
+        return bench.behaviour(run / "sl")
+
+    def human(start: str) -> Row:
+        items = comparisons(bench.folder / start)
+        run = bench.take(f"{start}, people", "base", "sl", of=bench.folder / start)
+        for item in items:
+            if item.source == "ai":
+                item.p_a = gold.harmlessness(bench.world, bench.world.recognise(item.prompt), item.a, item.b)
+        bench.reward_model(run, items)
+        return bench.reinforced(run)
+
+    work = {}
+    for start in ("base", "SL, one revision"):
+        work |= {start: partial(begin, start), f"{start}; RL, people": partial(human, start),
+                 f"{start}; RL, constitution": partial(bench.reinforced, bench.folder / start)}
+    return bench.parts(work)
+
+
+def overoptimise(bench: Bench) -> dict[str, Row]:
+    """PPO and best of n at growing distance from SL."""
+    def answered(folder: Path, requests: list[Request]) -> tuple[Tensor, list[str], list[str]]:
+        """Scores, verdicts and answers."""
+        prompts = [q.prompt for q in requests]
+        texts = bench.model(folder).reply([[("user", prompt)] for prompt in prompts])
+        scores = text_scores(*load_model(bench.run / "rm", ScalarModel, bench.device), prompts, texts)
+        return scores, [gold.verdict(bench.world, q, text) for q, text in zip(requests, texts, strict=True)], texts
+
+    def ppo(kl_coef: float) -> Row:
+        run = bench.take(f"PPO, KL coefficient {kl_coef}", "base", "sl", "rm")
+        bench.script(train_ppo, run, kl_coef=kl_coef, iterations=36, lr=1e-3)
+        curve = [[max(0.0, s["kl"]) ** 0.5, s["score"], (s["objection"] + s["helpful"]) / 2]
+                 for s in read(run / "ppo" / "metrics.jsonl") if "iteration" in s]
+        asked = bench.asked["requests"] + bench.asked["benign"]
+        scores, said, texts = answered(run / "ppo", asked)
+        wrong = [i for i in scores.argsort(descending=True).tolist() if said[i] not in RIGHT]
+        return found(curve[-1][0], scores, said) | {"curve": curve, "dialogues": [
+            f"[KL coefficient {kl_coef}, score {scores[i]:.2f}, gold: {said[i].replace('_', ' ')}]\n"
+            f"Human: {asked[i].prompt}\nAssistant: {texts[i]}" for i in wrong[:4]]}
+
+    def best() -> Row:
+        asked = [q for group in ("requests", "benign") for q in bench.asked[group][:64] for _ in range(max(BEST_OF))]
+        scores, said, _ = answered(bench.run / "sl", asked)
+        return {"scores": scores.tolist(), "said": said}
+
+    rows = bench.parts({f"PPO, KL coefficient {c}": partial(ppo, c) for c in KL_COEFS} | {"samples": best})
+    some = rows.pop("samples")
+    for n in BEST_OF:
+        scores, index = torch.tensor(some["scores"]).view(-1, n).max(1)
+        row = found((math.log(n) - (n - 1) / n) ** 0.5, scores, [some["said"][i * n + j] for i, j in enumerate(index)])
+        rows[f"best of {n}"] = row | {"curve": [[row["d"], row["score"], row["gold"]]]}
+    for form, f in FORMS.items():
+        points = [p for name, row in rows.items() if name[:3] == form[:3] for p in row["curve"]]
+        rows[f"gold, {form}"] = fit(points, f)
+    return rows
+
+
+def found(d: float, scores: Tensor, said: list[str]) -> Row:
+    """Scores of and verdicts on as many harmful requests as harmless ones -> what the table says of them."""
+    return {"d": d, "score": scores.mean().item(), "gold": sum(v in RIGHT for v in said) / len(said)} | {
+        name: 2 * said.count(name) / len(said) for name in ("harmful", "evasive", "objection", "helpful", "refused")}
+
+
+def fit(points: list[list[float]], f: Callable[[Tensor], Tensor]) -> Row:
+    """Least squares of gold - gold(0) = d(a - b f(d)) over points (d, score, gold), of which some have d = 0."""
+    d, _, good = torch.tensor(points, dtype=torch.float64).T
+    start, far = good[d == 0].mean(), d > 0
+    a, b = torch.linalg.lstsq(torch.stack([d, -d * f(d)], 1)[far], (good - start)[far, None]).solution[:, 0].tolist()
+    reach = torch.linspace(0.02, d.max(), 50, dtype=torch.float64)
+    line = torch.stack([reach, reach, start + reach * (a - b * f(reach))], 1)
+    return {"a": a, "b": b, "start": start.item(), "line": line.tolist()}
