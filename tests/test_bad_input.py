@@ -59,8 +59,6 @@ view work | | work
 view work | base | work
 view corrupt | | corrupt
 plot work | base | evaluation.json
-summary work | base | evaluation.json
-lab nosuch | | nosuch
 lab rlhf --rl | | --rl
 lab steer --run work --seeds 0 | base | --seeds
 lab steer --run work | | base

@@ -25,14 +25,14 @@ def desk(done, tmp_path):
 
 
 @pytest.fixture
-def tiny(monkeypatch):
-    """The scripts with the tiny sizes of test_scripts, whatever else an experiment asks of them."""
+def tiny(desk, monkeypatch):
+    """Few requests, and the scripts with the tiny sizes of test_scripts, whatever else an experiment asks of them."""
     def script(self, script, run, **settings):
-        name, asked = next((name, asked) for name, (module, asked) in STAGES.items() if module is script)
-        script.Config(**settings)
-        main(name, run, seed=self.seed, overwrite=True, **settings | {key: asked[key] for key in settings if
-                                                                     key in asked and key != "constitution"})
+        name, sizes = next((name, sizes) for name, (module, sizes) in STAGES.items() if module is script)
+        main(name, run, seed=self.seed, overwrite=True, **{
+            key: sizes.get(key, value) if key != "constitution" else value for key, value in settings.items()})
     monkeypatch.setattr(bench.Bench, "script", script)
+    monkeypatch.setattr(bench.measure, "probes", lambda *_: desk.asked)
 
 
 def test_a_part_is_done_once_and_what_was_found_outlives_a_crash(desk):
@@ -91,12 +91,12 @@ def test_the_two_forms_are_found_again_in_points_that_have_them():
 def test_the_best_of_n_is_the_best_of_every_n_that_were_drawn(desk, monkeypatch):
     said = "harmful objection harmful harmful helpful refused refused helpful".split()
     monkeypatch.setattr(rewards, "BEST_OF", (1, 2, 4))
-    monkeypatch.setattr(desk, "parts", lambda work: {"PPO": {"curve": [[0, 0, .5], [1, 1, .6], [2, 2, .7]]}, "samples": {
-        "scores": [0., 3, 2, 1, 5, 4, 6, 7], "said": said}})
-    rows = rewards.overoptimise(desk)
-    assert [rows[f"best of {n}"]["score"] for n in (1, 2, 4)] == [3.5, (3 + 2 + 5 + 7) / 4, (3 + 7) / 2]
-    assert [rows[f"best of {n}"]["gold"] for n in (1, 2, 4)] == [3 / 8, 3 / 4, 1]
-    assert rows["best of 4"]["d"] == pytest.approx((math.log(4) - 0.75) ** 0.5)
+    monkeypatch.setattr(desk, "parts", lambda work: {
+        "PPO": {"curve": [[0, 0, .5], [1, 1, .6], [2, 2, .7]]},
+        "samples": {"scores": [0., 3, 2, 1, 5, 4, 6, 7], "said": said}})
+    rows = [rewards.overoptimise(desk)[f"best of {n}"] for n in (1, 2, 4)]
+    assert [(row["score"], row["gold"]) for row in rows] == [(28 / 8, 3 / 8), ((3 + 2 + 5 + 7) / 4, 3 / 4), (5, 1)]
+    assert rows[2]["d"] == pytest.approx((math.log(4) - 0.75) ** 0.5)
 
 
 def test_revisions_leave_what_no_principle_speaks_of(desk, monkeypatch, tiny):
@@ -124,7 +124,6 @@ def test_every_experiment_runs_on_a_tiny_run_and_leaves_that_as_it_was(name, des
     monkeypatch.setattr(rewards, "KL_COEFS", (0.5, 0.0))
     monkeypatch.setattr(rewards, "BEST_OF", (1, 2))
     monkeypatch.setattr(rewards, "LABELS", dict(list(rewards.LABELS.items())[:2]))
-    monkeypatch.setattr(bench.measure, "probes", lambda *_: desk.asked)
     monkeypatch.setattr(bench.Bench, "reward_model", lambda *call: learned.extend(call[2]) or fit(*call))
     if name == "steer":
         monkeypatch.setattr(bench.Bench, "script", checked)
@@ -145,8 +144,7 @@ def test_every_experiment_runs_on_a_tiny_run_and_leaves_that_as_it_was(name, des
     assert bool(learned) == (name in ("labels", "rlhf")) and out.count("Human: ") == 8 * (name == "overoptimise")
 
 
-def test_seeds_can_be_run_apart_and_are_put_together(desk, tiny, monkeypatch, capsys):
-    monkeypatch.setattr(bench.measure, "probes", lambda *_: desk.asked)
+def test_seeds_can_be_run_apart_and_are_put_together(desk, tiny):
     runs = [str(shutil.copytree(desk.run, desk.folder / name)) for name in "ab"]
     for more in (["--only", "1"], ["--seeds", "3"]):
         lab.main(["priority", "--run", *runs, *more])
