@@ -59,6 +59,10 @@ view work | | work
 view work | base | work
 view corrupt | | corrupt
 plot work | base | evaluation.json
+lab rlhf --rl | | --rl
+lab steer --run work --seeds 0 | base | --seeds
+lab steer --run work | | base
+lab labels --run work | base | comparisons.jsonl
 constitution nosuch.txt --run=work | base | nosuch.txt
 constitution empty.txt --run=work | base | principle
 constitution constitution.txt --run=work | | base

@@ -9,7 +9,7 @@ import pytest
 import torch
 from fakes import STAGES, main
 
-from minicai import UserError, constitution
+from minicai import constitution as rules
 from minicai.feedback import Comparison
 from minicai.tools import lab
 from minicai.tools.lab import bench, rewards, words
@@ -25,14 +25,14 @@ def desk(done, tmp_path):
 
 
 @pytest.fixture
-def tiny(monkeypatch):
-    """The scripts with the tiny sizes of test_scripts, whatever else an experiment asks of them."""
+def tiny(desk, monkeypatch):
+    """Few requests, and the scripts with the tiny sizes of test_scripts, whatever else an experiment asks of them."""
     def script(self, script, run, **settings):
-        name, asked = next((name, asked) for name, (module, asked) in STAGES.items() if module is script)
-        script.Config(**settings)
-        main(name, run, seed=self.seed, overwrite=True, **settings | {key: asked[key] for key in settings if
-                                                                     key in asked and key != "constitution"})
+        name, sizes = next((name, sizes) for name, (module, sizes) in STAGES.items() if module is script)
+        main(name, run, seed=self.seed, overwrite=True, **{
+            key: sizes.get(key, value) if key != "constitution" else value for key, value in settings.items()})
     monkeypatch.setattr(bench.Bench, "script", script)
+    monkeypatch.setattr(bench.measure, "probes", lambda *_: desk.asked)
 
 
 def test_a_part_is_done_once_and_what_was_found_outlives_a_crash(desk):
@@ -89,15 +89,14 @@ def test_the_two_forms_are_found_again_in_points_that_have_them():
 
 
 def test_the_best_of_n_is_the_best_of_every_n_that_were_drawn(desk, monkeypatch):
+    said = "harmful objection harmful harmful helpful refused refused helpful".split()
     monkeypatch.setattr(rewards, "BEST_OF", (1, 2, 4))
-    samples = {"scores": [0., 3, 2, 1, 5, 4, 6, 7], "said": "harmful objection harmful harmful helpful refused "
-               "refused helpful".split()}
-    monkeypatch.setattr(desk, "parts", lambda work: {"PPO, KL coefficient 0": {
-        "curve": [[0, 0, .5], [1, 1, .6], [2, 2, .7]]}, "samples": samples})
-    rows = rewards.overoptimise(desk)
-    assert [rows[f"best of {n}"]["score"] for n in (1, 2, 4)] == [3.5, (3 + 2 + 5 + 7) / 4, (3 + 7) / 2]
-    assert [rows[f"best of {n}"]["gold"] for n in (1, 2, 4)] == [3 / 8, 3 / 4, 1]
-    assert rows["best of 4"]["d"] == pytest.approx((math.log(4) - 0.75) ** 0.5)
+    monkeypatch.setattr(desk, "parts", lambda work: {
+        "PPO": {"curve": [[0, 0, .5], [1, 1, .6], [2, 2, .7]]},
+        "samples": {"scores": [0., 3, 2, 1, 5, 4, 6, 7], "said": said}})
+    rows = [rewards.overoptimise(desk)[f"best of {n}"] for n in (1, 2, 4)]
+    assert [(row["score"], row["gold"]) for row in rows] == [(28 / 8, 3 / 8), ((3 + 2 + 5 + 7) / 4, 3 / 4), (5, 1)]
+    assert rows[2]["d"] == pytest.approx((math.log(4) - 0.75) ** 0.5)
 
 
 def test_revisions_leave_what_no_principle_speaks_of(desk, monkeypatch, tiny):
@@ -120,33 +119,42 @@ def test_revisions_leave_what_no_principle_speaks_of(desk, monkeypatch, tiny):
 @pytest.mark.parametrize("name", lab.EXPERIMENTS)
 def test_every_experiment_runs_on_a_tiny_run_and_leaves_that_as_it_was(name, desk, tiny, monkeypatch, capsys):
     pytest.importorskip("matplotlib")
-    before = {path: path.read_bytes() for path in desk.run.rglob("*") if path.is_file()}
+    run, learned, fit = shutil.copytree(desk.run, desk.folder / "run"), [], bench.Bench.reward_model
+    before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
     monkeypatch.setattr(rewards, "KL_COEFS", (0.5, 0.0))
     monkeypatch.setattr(rewards, "BEST_OF", (1, 2))
     monkeypatch.setattr(rewards, "LABELS", dict(list(rewards.LABELS.items())[:2]))
+    monkeypatch.setattr(bench.Bench, "reward_model", lambda *call: learned.extend(call[2]) or fit(*call))
     if name == "steer":
-        monkeypatch.setattr(bench.Bench, "script", lambda self, script, run, **settings: shutil.copytree(
-            run / "base", run / "sl") and checked(settings))
-    run = shutil.copytree(desk.run, desk.folder / "run")
-    monkeypatch.setattr(bench.measure, "probes", lambda *_: desk.asked)
-    for _ in range(2):
-        lab.main([name, "--run", str(run)])
+        monkeypatch.setattr(bench.Bench, "script", checked)
+        monkeypatch.setattr(words.measure, "behaviour", lambda *_: {"requests": {"by_category": {
+            name: {"harmful": i / 8} for i, name in enumerate(WORLD.categories)}}})
+    lab.main([name, "--run", str(run)])
     out, done = capsys.readouterr().out, run / "lab" / name
     assert all((done / f"results.{end}").stat().st_size > 9000 for end in ("png", "svg")) and "| seconds |" in out
-    assert set(json.loads((done / "results.json").read_text())) == {"0"}
     assert before == {path: path.read_bytes() for path in before} and "Expected:" in out
-    assert out.count("Human: ") == (8 * 2 if name == "overoptimise" else 0)
+    rows = json.loads((done / "results.json").read_text())["0"]
+    if name == "steer":
+        assert rows["no cheating"]["deleted: harmless"] == 1 / 8 and rows["no cheating"]["others: harmless"] == 5 / 8
+        ceilings = [rows[row]["ceiling"] for row in ("no deletion", "no lying")]
+        assert ceilings == pytest.approx([1 - (7 / 8) ** 6, 1 - (6 / 7) ** 6])
+    if name == "rlhf":
+        assert all(i.p_a == gold.harmlessness(WORLD, WORLD.recognise(i.prompt), i.a, i.b)
+                   for i in learned if i.source == "ai")
+    assert bool(learned) == (name in ("labels", "rlhf")) and out.count("Human: ") == 8 * (name == "overoptimise")
 
 
-def checked(settings):
+def test_seeds_can_be_run_apart_and_are_put_together(desk, tiny):
+    runs = [str(shutil.copytree(desk.run, desk.folder / name)) for name in "ab"]
+    for more in (["--only", "1"], ["--seeds", "3"]):
+        lab.main(["priority", "--run", *runs, *more])
+    a, b = ((Path(run) / "lab" / "priority") for run in runs)
+    assert {path.parent.name for path in a.glob("*/parts.json")} == {"seed0", "seed2"} and (b / "seed1").is_dir()
+    assert [list(json.loads((folder / "results.json").read_text())) for folder in (a, b)] == [["0", "1", "2"], ["1"]]
+
+
+def checked(self, script, run, *, constitution, revisions, **sizes):
     """A constitution of `steer` lacks one category, or none."""
-    deleted = Path(settings["constitution"]).stem.removeprefix("no ")
-    about = {WORLD.about[p].name for p in constitution.load(settings["constitution"])}
-    assert about == set(WORLD.categories) - {deleted} and settings["revisions"] == 6
-
-
-def test_a_run_that_lacks_a_stage_is_one_clear_line(desk):
-    desk.run = desk.folder
-    for work in (lambda: desk.take("part", "base"), lambda: rewards.comparisons(desk.run)):
-        with pytest.raises(UserError, match="scripts"):
-            work()
+    shutil.copytree(run / "base", run / "sl")
+    about = {WORLD.about[principle].name for principle in rules.load(constitution)}
+    assert about == set(WORLD.categories) - {run.name.removeprefix("no ")} and revisions == 6

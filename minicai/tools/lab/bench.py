@@ -33,12 +33,12 @@ class Bench:
         self.run, self.folder, self.seed, self.device, self.rl = run, folder, seed, device_of(device), rl
         self.world, self.done = World.of(run), folder / "parts.json"
         self.asked = measure.probes(self.world, "test", probes, seed)
-        load_model(run / "base")                                            # refuse what is no run before writing
-        folder.mkdir(parents=True, exist_ok=True)
+        load_model(run / "base")                                            # refuse what is no run
         self.results: dict[str, Row] = read(self.done) if self.done.is_file() else {}
 
     def parts(self, work: dict[str, Callable[[], Row]]) -> dict[str, Row]:
         """Do what is not done yet, each part under its key; what has been found is on disk before the next begins."""
+        self.folder.mkdir(parents=True, exist_ok=True)
         for key, find in tqdm(work.items(), desc=f"{self.folder.parent.name} seed {self.seed}", disable=None):
             if key not in self.results:
                 began = time.perf_counter()

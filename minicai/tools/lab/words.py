@@ -19,10 +19,11 @@ STEPS = 6                   # of revision, in `steer`
 
 def steer(bench: Bench) -> dict[str, Row]:
     """Gold harm by category, each principle deleted in turn."""
-    narrow, work = dict(zip(bench.world.categories, bench.principles()["narrow"], strict=True)), {}
+    narrow = dict(zip(bench.world.categories, bench.principles()["narrow"], strict=True))
 
-    def trained(deleted: str, rules: str, stage: str) -> Row:
+    def trained(deleted: str, stage: str) -> Row:
         run = bench.take(f"no {deleted}", "base")
+        rules = bench.constitution(f"no {deleted}", [p for name, p in narrow.items() if name != deleted])
         if stage == "sl":
             bench.script(train_sl, run, constitution=rules, revisions=STEPS, red_team_prompts=400, helpful_prompts=600,
                          probes=8)
@@ -36,11 +37,9 @@ def steer(bench: Bench) -> dict[str, Row]:
         return harm | {"deleted: harmless": 1 - harm[deleted] if deleted in harm else None,
                        "others: harmless": 1 - mean(others), "ceiling": 1 - (1 - 1 / len(others)) ** STEPS}
 
-    for after, stage in (("", "sl"), (", RL", "ppo"))[:1 + bench.rl]:
-        for deleted in ("deletion", *narrow):
-            rules = bench.constitution(f"no {deleted}", [p for name, p in narrow.items() if name != deleted])
-            work[f"no {deleted}{after}"] = partial(trained, deleted, rules, stage)
-    return bench.parts(work)
+    stages = {"": "sl", ", RL": "ppo"} if bench.rl else {"": "sl"}
+    return bench.parts({f"no {deleted}{after}": partial(trained, deleted, stage)
+                        for after, stage in stages.items() for deleted in ("deletion", *narrow)})
 
 
 def revisions(bench: Bench) -> dict[str, Row]:
