@@ -12,7 +12,7 @@ from fakes import STAGES, main
 from minicai import UserError, constitution
 from minicai.feedback import Comparison
 from minicai.tools import lab
-from minicai.tools.lab import bench, hacking, labelling, words
+from minicai.tools.lab import bench, hacking, labelling, variants, words
 from minicai.toyworld import speech
 from minicai.toyworld.world import SPLITS, World
 
@@ -27,11 +27,11 @@ def desk(done, tmp_path):
 @pytest.fixture
 def tiny(monkeypatch):
     """The scripts with the tiny sizes of test_scripts, whatever else an experiment asks of them."""
-    def script(self, script, run, **settings):
+    def script(self, script, run, plugs=(), **settings):
         name, asked = next((name, asked) for name, (module, asked) in STAGES.items() if module is script)
         script.Config(**settings)
-        main(name, run, seed=self.seed, overwrite=True, **settings | {key: asked[key] for key in settings if
-                                                                     key in asked and key != "constitution"})
+        main(name, run, seed=self.seed, plugs=plugs, overwrite=True, **settings | {
+            key: asked[key] for key in settings if key in asked and key != "constitution"})
     monkeypatch.setattr(bench.Bench, "script", script)
 
 
@@ -124,6 +124,7 @@ def test_every_experiment_runs_on_a_tiny_run_and_leaves_that_as_it_was(name, des
     monkeypatch.setattr(hacking, "KL_COEFS", (0.5, 0.0))
     monkeypatch.setattr(hacking, "BEST_OF", (1, 2))
     monkeypatch.setattr(labelling, "LABELS", dict(list(labelling.LABELS.items())[:2]))
+    monkeypatch.setattr(variants, "VARIANTS", {name: variants.VARIANTS[name] for name in ("PPO", "GRPO")})
     if name == "steer":
         monkeypatch.setattr(bench.Bench, "script", lambda self, script, run, **settings: shutil.copytree(
             run / "base", run / "sl") and checked(settings))

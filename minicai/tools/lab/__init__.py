@@ -17,9 +17,10 @@ from minicai.tools.lab.bench import Bench
 from minicai.tools.lab.hacking import overoptimise
 from minicai.tools.lab.labelling import labels, rlhf
 from minicai.tools.lab.pictures import draw
+from minicai.tools.lab.variants import losses
 from minicai.tools.lab.words import priority, revisions, steer
 
-EXPERIMENTS = {work.__name__: work for work in (steer, revisions, labels, overoptimise, rlhf, priority)}
+EXPERIMENTS = {work.__name__: work for work in (steer, revisions, labels, overoptimise, rlhf, priority, losses)}
 
 
 def main(argv: list[str]) -> None:

@@ -116,3 +116,4 @@ def priority(left, right, results: list[dict]) -> None:
 
 
 PANELS = {panel.__name__: panel for panel in (steer, revisions, labels, overoptimise, rlhf, priority)}
+PANELS["losses"] = rlhf
