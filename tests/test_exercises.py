@@ -157,6 +157,9 @@ def test_blank_restore_and_bug_change_what_is_named_and_lose_no_work(course, mon
         text, said = run(*words)
         assert text != answer and "ppo" not in said and "gae" not in said
         assert run("restore", *words[2:])[0] == answer
+    (course / "mine.toml").write_text((course / "mine.toml").read_text().replace("score[:, None]", "score[None:]"))
+    with pytest.raises(UserError, match="right line once"):
+        run("bug", "1", "--faults", "mine.toml")
     monkeypatch.chdir(course / "tests")
     with pytest.raises(UserError, match="folder of the repository"):
         run("list")

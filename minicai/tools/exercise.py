@@ -5,7 +5,7 @@
     minicai exercise check gae            # points, and the laws that do not hold; without a name: of all
     minicai exercise restore gae          # as last committed; your own version is kept in gae.attempt
     minicai exercise bug 7                # says what one would see, not where; `restore` alone takes it out
-    minicai exercise --starter ../course  # a new repository in which all are blank, or the exercises named
+    minicai exercise blank gae --starter ../course   # in a new repository, not here; without a name: all are blank
 """
 import ast
 import re
@@ -32,12 +32,13 @@ def main(argv: list[str]) -> None:
         known = bugs if args.act == "bug" or [args.act, args.names] == ["restore", []] else listed
         for name in args.names or [""] * (args.act == "bug" or args.act == "blank" and not args.starter):
             if name not in known:
-                raise UserError(f"{args.act} {name or 'what?'}: expected some of {', '.join(known)}")
+                some = ", ".join(known) if known is listed else f"1 to {len(known)}"
+                raise UserError(f"{args.act} {name or 'what?'}: expected some of {some}")
         chosen = {name: known[name] for name in args.names or known}
         if args.act in ACTS:
             change(chosen, args.act, args.starter)
         elif args.act == "check":
-            flags = ["--tb=short", f"--exercises={','.join(chosen)}", f"--grade={args.grade}"]
+            flags = ["-rN", "--tb=short", f"--exercises={','.join(chosen)}", f"--grade={args.grade}"]
             laws = {what["laws"] for what in chosen.values()}
             if args.grade:
                 Path(args.grade).write_text('{"score": 0, "output": "The tests could not start."}', "utf-8")
@@ -81,6 +82,8 @@ def blanked(text: str, name: str, what: dict) -> str:
 
 
 def planted(text: str, name: str, what: dict) -> str:
+    if text.count(what["right"]) != 1:
+        raise ValueError(f"bug {name}: {what['file']} should hold its right line once: {what['right']}")
     print(what["curves"])
     return text.replace(what["right"], what["wrong"])
 
