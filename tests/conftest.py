@@ -1,7 +1,4 @@
-"""Fixtures. Each dimension has its own size, norms are not 1, logits not near uniform: that is where faults hide.
-
-And the tally of exercises: a law that is marked `exercise(name, points)` gives its points if all its cases hold.
-"""
+"""Fixtures. Each dimension has its own size, norms are not 1, logits not near uniform: that is where faults hide."""
 import json
 import re
 from dataclasses import replace
@@ -20,7 +17,7 @@ hypothesis.settings.load_profile("laws")
 TEXT = "the cat sat on the mat. the mat sat under the cat! a banana, 42 bananas; two Ünïcødé bananas ...\n" * 3
 
 
-SAID: dict[str, str] = {}                   # law -> how its first failure reads, "" while it holds
+SAID: dict[str, str] = {}         # for the tally of exercises: law -> how its first failure reads, "" if all cases hold
 
 
 def pytest_addoption(parser):

@@ -32,8 +32,8 @@ def main(argv: list[str]) -> None:
         known = bugs if args.act == "bug" or [args.act, args.names] == ["restore", []] else listed
         for name in args.names or [""] * (args.act == "bug" or args.act == "blank" and not args.starter):
             if name not in known:
-                some = ", ".join(known) if known is listed else f"1 to {len(known)}"
-                raise UserError(f"{args.act} {name or 'what?'}: expected some of {some}")
+                some = f"1 to {len(bugs)}" if known is bugs else "names that `minicai exercise` lists"
+                raise UserError(f"{args.act} {name or 'what?'}: expected {some}")
         chosen = {name: known[name] for name in args.names or known}
         if args.act in ACTS:
             change(chosen, args.act, args.starter)

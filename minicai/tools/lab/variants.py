@@ -133,8 +133,7 @@ def losses(bench: Bench) -> Rows:
     def trained(key: str) -> dict[str, float]:
         run, groups = bench.take(key, "base", "sl", "rm"), {"prompts": 32, "samples_per_prompt": 4}
         bench.script(train_ppo, run, plugs=VARIANTS[key], **groups if key in ("RLOO", "GRPO") else {})
-        steps = [json.loads(line) for line in (run / "ppo" / "metrics.jsonl").read_text().splitlines()]
-        last = [step for step in steps if "iteration" in step][-5:]
+        last = [json.loads(line) for line in (run / "ppo" / "metrics.jsonl").read_text().splitlines()[-6:-1]]
         return {name: mean(step[name] for step in last) for name in ("score", "kl", "length", "entropy", "ratio_max")
                 } | bench.behaviour(run / "ppo")
     return bench.parts({key: partial(trained, key) for key in VARIANTS})
