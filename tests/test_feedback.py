@@ -33,6 +33,7 @@ def ruled(a, b, fake, **settings):
     return item
 
 
+@pytest.mark.exercise("label", 1)
 def test_the_label_by_hand_and_with_the_answers_swapped():
     """Half the difference of log-odds: 2 log 3 and 0 make log 3, three to one."""
     hand = {(2 * math.log(3), 0): 3 / 4, (math.log(9), -math.log(9)): 9 / 10, (1, 1): 1 / 2, (0, math.log(16)): 1 / 5}
@@ -43,6 +44,7 @@ def test_the_label_by_hand_and_with_the_answers_swapped():
 
 
 @pytest.mark.parametrize("bias", [0.0, 3.0, -40.0, 1024.0])
+@pytest.mark.exercise("label", 2)
 def test_a_liking_for_a_letter_cancels_exactly(bias):
     s = torch.tensor([-2.0, 0.0, 0.5, 8.0])
     close(label(s + bias, -s + bias), torch.sigmoid(s), rtol=0, atol=0)

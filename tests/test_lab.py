@@ -12,7 +12,7 @@ from fakes import STAGES, main
 from minicai import constitution as rules
 from minicai.feedback import Comparison
 from minicai.tools import lab
-from minicai.tools.lab import bench, rewards, words
+from minicai.tools.lab import bench, rewards, variants, words
 from minicai.toyworld import gold, reward, speech
 from minicai.toyworld.world import SPLITS, World
 
@@ -27,9 +27,9 @@ def desk(done, tmp_path):
 @pytest.fixture
 def tiny(desk, monkeypatch):
     """Few requests, and the scripts with the tiny sizes of test_scripts, whatever else an experiment asks of them."""
-    def script(self, script, run, **settings):
+    def script(self, script, run, plugs=(), **settings):
         name, sizes = next((name, sizes) for name, (module, sizes) in STAGES.items() if module is script)
-        main(name, run, seed=self.seed, overwrite=True, **{
+        main(name, run, seed=self.seed, plugs=plugs, overwrite=True, **{
             key: sizes.get(key, value) if key != "constitution" else value for key, value in settings.items()})
     monkeypatch.setattr(bench.Bench, "script", script)
     monkeypatch.setattr(bench.measure, "probes", lambda *_: desk.asked)
@@ -125,6 +125,7 @@ def test_every_experiment_runs_on_a_tiny_run_and_leaves_that_as_it_was(name, des
     monkeypatch.setattr(rewards, "BEST_OF", (1, 2))
     monkeypatch.setattr(rewards, "LABELS", dict(list(rewards.LABELS.items())[:2]))
     monkeypatch.setattr(bench.Bench, "reward_model", lambda *call: learned.extend(call[2]) or fit(*call))
+    monkeypatch.setattr(variants, "VARIANTS", {name: variants.VARIANTS[name] for name in ("PPO", "GRPO")})
     if name == "steer":
         monkeypatch.setattr(bench.Bench, "script", checked)
         monkeypatch.setattr(words.measure, "behaviour", lambda *_: {"requests": {"by_category": {

@@ -45,6 +45,7 @@ def test_gradients_are_clipped_by_their_norm_over_all_optimisers_and_scales_do_n
     close((a.item(), b.item()), (1 - 0.1 * 2 * 0.6, 1 - 0.1 * 2 * 0.8), atol=1e-6, rtol=0)
 
 
+@pytest.mark.exercise("response_example", 2)
 def test_only_the_last_turn_and_its_end_are_learned(tokenizer):
     ids, weight = finetune.response_example(tokenizer, TURNS)
     learned = tokenizer.encode("banana") + [tokenizer.end]
@@ -92,6 +93,7 @@ def test_what_training_needs_is_counted_to_the_byte_and_refused_where_it_cannot_
     assert judge.model.micro_batch == 3 and len(said) == 1 and f"{need / 1e9:.1f} GB" in said[0]
 
 
+@pytest.mark.exercise("response_example", 1)
 def test_finetuning_learns_a_tiny_set_at_a_rate_that_rises_and_falls_to_nothing(speaker, tokenizer, monkeypatch):
     examples, scales = [finetune.response_example(tokenizer, turns) for turns in (TURNS[:2], TURNS[2:])], []
     monkeypatch.setattr(finetune, "update", lambda *x, scale: scales.append(scale) or optimise.update(*x, scale=scale))

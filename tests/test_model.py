@@ -51,6 +51,8 @@ def written_out(model, row):
 
 
 @pytest.mark.parametrize("switches", SWITCHES)
+@pytest.mark.exercise("rope", 2)
+@pytest.mark.exercise("attention", 3)
 def test_the_model_equals_its_formulas_written_out(tiny, switches):
     model = tiny(**switches, rms_norm_eps=0.1)                                             # an eps that is felt
     close(model(IDS)[1].detach(), written_out(model, IDS[1]), atol=1e-4, rtol=1e-4)
@@ -67,6 +69,7 @@ def test_the_model_equals_hugging_faces(tiny, kind, switches, tied):
     close(model(IDS), twin(IDS).logits, atol=1e-4, rtol=1e-4)
 
 
+@pytest.mark.exercise("attention", 1)
 def test_a_change_at_t_changes_nothing_before_t_and_pads_change_nothing_at_all(model):
     gap = (model(IDS + (torch.arange(8) == 4)) - model(IDS)).abs().amax(-1)
     assert gap[:, :4].max() < 1e-6 and gap[:, 4:].min() > 1e-3
@@ -75,6 +78,7 @@ def test_a_change_at_t_changes_nothing_before_t_and_pads_change_nothing_at_all(m
 
 @torch.no_grad()
 @pytest.mark.parametrize("switches", SWITCHES)
+@pytest.mark.exercise("attention", 2)
 def test_with_a_cache_uneven_rows_go_on_as_if_each_were_alone(tiny, switches):
     model, length = tiny(**switches), torch.tensor([2, 4])
     whole, cache = model(IDS), models.Cache(model.config, 2, 10, IDS.device)
@@ -89,6 +93,7 @@ def test_with_a_cache_uneven_rows_go_on_as_if_each_were_alone(tiny, switches):
     close(model(IDS[1:, 7:], cache, seen=8)[0, 0], whole[1, 7], atol=1e-5, rtol=1e-5)
 
 
+@pytest.mark.exercise("rope", 1)
 def test_rotated_products_depend_on_the_distance_alone():
     angle = torch.arange(30)[:, None] * torch.tensor([1., .3, .1, 1., .3, .1])
     q, k = (models.rotate(torch.randn(6).expand(1, 1, 30, 6), angle.cos(), angle.sin())[0, 0] for _ in "qk")

@@ -40,6 +40,7 @@ def dirty(x: ppo.New | ppo.Old) -> ppo.New | ppo.Old:
     (1.5, 1, -1.2, 0), (.5, -1, .8, 0),                     # past the clip on the helpful side: flat
     (1.5, -1, 1.5, 1.5), (.5, 1, -.5, -.5),                 # on the harmful side: steep, or it could never come back
     (1.1, 2, -2.2, -2.2)])
+@pytest.mark.exercise("ppo_loss", 2)
 def test_policy_loss_and_its_slope_by_hand(ratio, adv, loss, slope):
     new, old = one_token(ratio, adv)
     total, stats = ppo.ppo_loss(new, old)
@@ -61,12 +62,14 @@ def test_before_any_update_the_ratio_is_one_or_the_run_stops():
 
 
 @pytest.mark.parametrize("value, loss", [(.5, .32), (-.5, 1.125), (.1, .405)])
+@pytest.mark.exercise("ppo_loss", 1)
 def test_value_loss_by_hand(value, loss):
     total, stats = ppo.ppo_loss(*one_token(value=value, ret=1.0), value_coef=0.3)
     close((stats["value_loss"].item(), total.item()), (loss, 0.3 * loss))
     assert not any(x.requires_grad for x in stats.values())
 
 
+@pytest.mark.exercise("ppo_loss", 2)
 def test_on_policy_the_gradient_is_minus_advantage_over_the_number_of_actions():
     new, old = random_batch(spread=0)
     loss, stats = ppo.ppo_loss(new, replace(old, value=new.value.detach()), value_coef=0.5)
@@ -77,6 +80,7 @@ def test_on_policy_the_gradient_is_minus_advantage_over_the_number_of_actions():
     close(stats["entropy"], new.entropy[MASK].mean())
 
 
+@pytest.mark.exercise("ppo_loss", 2)
 def test_nan_on_pads_and_extra_columns_reach_neither_loss_nor_stats_nor_gradient():
     new, old = random_batch()
     plain, junk = ((*ppo.ppo_loss(n, o), n) for n, o in ((new, old), (dirty(new), dirty(old))))
@@ -85,6 +89,7 @@ def test_nan_on_pads_and_extra_columns_reach_neither_loss_nor_stats_nor_gradient
     close(junk_slopes, tuple(F.pad(slope, (0, 2)) for slope in slopes))
 
 
+@pytest.mark.exercise("token_rewards", 1)
 def test_rewards_of_a_response_sum_to_its_score_minus_the_price_of_its_kl():
     old = dirty(random_batch()[1])
     reward = ppo.token_rewards(old.score, old.logp, old.logp_ref, old.mask, kl_coef=0.3)
@@ -92,12 +97,14 @@ def test_rewards_of_a_response_sum_to_its_score_minus_the_price_of_its_kl():
     assert (reward[~old.mask] == 0).all()
 
 
+@pytest.mark.exercise("token_rewards", 2)
 def test_the_score_lands_on_the_last_action_though_pads_lie_behind_it():
     zero, mask = torch.zeros(4, 5), torch.cat([MASK, MASK[:1] & False])
     reward = ppo.token_rewards(torch.tensor([5., 6., 7., 8.]), zero, zero, mask, kl_coef=0.3)
     assert reward.tolist() == [[0, 0, 5, 0, 0], [0, 0, 0, 6, 0], [0, 0, 7, 0, 0], [0] * 5]
 
 
+@pytest.mark.exercise("gae", 1)
 def test_advantages_by_hand():
     reward, value = torch.tensor([[0., 0., 1.]]), torch.full((1, 3), .5)
     adv, ret = ppo.gae(reward, value, value > 0, gamma=1.0, lam=.5)
@@ -105,6 +112,7 @@ def test_advantages_by_hand():
 
 
 @pytest.mark.parametrize("gamma, lam", [(1, 0), (.9, 0), (1, 1), (.9, 1), (.9, .7)])
+@pytest.mark.exercise("gae", 2)
 def test_an_advantage_is_the_discounted_sum_of_td_errors(gamma, lam):
     reward, value = torch.randn(1, 6), torch.randn(1, 7) * (torch.arange(7) < 6)
     delta = (reward + gamma * value[:, 1:] - value[:, :6])[0]
@@ -115,6 +123,7 @@ def test_an_advantage_is_the_discounted_sum_of_td_errors(gamma, lam):
         close(ret, reward.flip(1).cumsum(1).flip(1))                                     # the reward to go
 
 
+@pytest.mark.exercise("gae", 1)
 def test_garbage_off_the_mask_and_extra_columns_change_no_advantage():
     old = random_batch()[1]
     wide, plain = (ppo.gae(x.ret, x.value, x.mask) for x in (dirty(old), old))
@@ -122,6 +131,8 @@ def test_garbage_off_the_mask_and_extra_columns_change_no_advantage():
     assert all((x[~dirty(old).mask] == 0).all() for x in wide)
 
 
+@pytest.mark.exercise("token_rewards", 1)
+@pytest.mark.exercise("ppo_loss", 1)
 def test_over_all_responses_the_mean_of_each_estimate_is_the_exact_kl():
     """Two tokens drawn from P, every pair as often as P says; Q is the reference, and the new policy of the loss."""
     p, q = [.5, .2, .15, .1, .05], [.1, .3, .3, .2, .1]

@@ -1,6 +1,7 @@
 """Laws of the preference model: Bradley-Terry with soft labels, and scores read at the <end> of each response."""
 import math
 
+import pytest
 import torch
 
 import minicai.preference as preference
@@ -11,6 +12,7 @@ SOFT = torch.tensor([0.9, 0.6, 0.3, 0.0])
 PAIRS = [("the cat", "sat on the mat."), ("a", "b"), ("42 bananas", "")]
 
 
+@pytest.mark.exercise("bradley_terry", 1)
 def test_the_loss_by_hand():
     loss, stats = preference.bradley_terry_loss(A, B, SOFT)
     p = 1 / (1 + (B - A).exp())
@@ -18,6 +20,7 @@ def test_the_loss_by_hand():
     assert stats["loss"] == loss and stats["sure"] == 0.5 and stats["accuracy"] == 1        # sure of rows 0 and 3
 
 
+@pytest.mark.exercise("bradley_terry", 1)
 def test_equal_scores_cost_log_two_and_an_even_label_does_not_push_them():
     a = torch.zeros(3, requires_grad=True)
     loss, _ = preference.bradley_terry_loss(a, a.detach(), torch.tensor([.5, .5, 1.]))
@@ -26,12 +29,14 @@ def test_equal_scores_cost_log_two_and_an_even_label_does_not_push_them():
     close(a.grad, torch.tensor([0., 0., -.5 / 3]))
 
 
+@pytest.mark.exercise("bradley_terry", 1)
 def test_a_shift_of_all_scores_changes_nothing_nor_does_swapping_the_answers_with_their_label():
     plain = preference.bradley_terry_loss(A, B, SOFT)[1]
     close(preference.bradley_terry_loss(A + 7, B + 7, SOFT)[1], plain)
     close(preference.bradley_terry_loss(B, A, 1 - SOFT)[1], plain)
 
 
+@pytest.mark.exercise("bradley_terry", 1)
 def test_the_loss_is_never_below_the_labels_entropy_and_reaches_it_at_their_log_odds():
     loss, stats = preference.bradley_terry_loss(A, B, SOFT)
     assert loss > stats["label_entropy"] > 0
@@ -39,11 +44,13 @@ def test_the_loss_is_never_below_the_labels_entropy_and_reaches_it_at_their_log_
     close(loss, stats["label_entropy"])
 
 
+@pytest.mark.exercise("bradley_terry", 1)
 def test_sure_labels_and_huge_differences_stay_finite():
     loss, stats = preference.bradley_terry_loss(torch.tensor([1000., 1000.]), torch.zeros(2), torch.tensor([1., 0.]))
     assert loss == 500 and stats["label_entropy"] == 0 and stats["accuracy"] == 0.5
 
 
+@pytest.mark.exercise("bradley_terry", 1)
 def test_a_weight_is_how_often_a_comparison_is_in_the_mean():
     weighted = preference.bradley_terry_loss(A, B, SOFT, weight=torch.tensor([2., 0., 1., 2.]))[1]
     listed = preference.bradley_terry_loss(*(x[[0, 0, 2, 3, 3]] for x in (A, B, SOFT)))[1]

@@ -23,6 +23,7 @@ def run(steps=1, say=echo, items=1, **settings):
     return revisions, fake
 
 
+@pytest.mark.exercise("revise", 2)
 def test_three_steps_word_for_word():
     """Of the steps before only the last answer is left: critiques are never nested."""
     (item,), fake = run(steps=3)
@@ -35,6 +36,7 @@ def test_three_steps_word_for_word():
     assert item.answer == answers[3]
 
 
+@pytest.mark.exercise("revise", 1)
 def test_every_item_and_every_step_draws_a_principle_of_its_own_for_critique_and_revision_both():
     items, fake = run(steps=2, items=400)
     first, second = zip(*(item.principles for item in items), strict=True)
@@ -44,6 +46,7 @@ def test_every_item_and_every_step_draws_a_principle_of_its_own_for_critique_and
     assert named == [*first, *first, *second, *second]
 
 
+@pytest.mark.exercise("revise", 1)
 def test_without_critique_the_revision_is_asked_for_at_once():
     (item,), fake = run(critique=False)
     asked = ("user", REVISION_REQUEST.format(principle=item.principles[0]))
@@ -52,6 +55,7 @@ def test_without_critique_the_revision_is_asked_for_at_once():
 
 
 @pytest.mark.parametrize("critique", [True, False])
+@pytest.mark.exercise("revise", 1)
 def test_worked_examples_come_first_word_for_word(critique):
     examples = [Revision(*(f"{name}{i}" for name in ("prompt ", "answer ")), [f"Rule {i}."], [f"C{i}"], [f"R{i}"])
                 for i in (7, 8)]
@@ -67,6 +71,7 @@ def test_worked_examples_come_first_word_for_word(critique):
 
 
 @pytest.mark.parametrize("nothing", ["", "  \n", "Revision:", "Assistant: "])
+@pytest.mark.exercise("revise", 1)
 def test_an_empty_revision_keeps_the_answer_and_is_counted(nothing):
     def say(turns):
         return nothing if len(turns) == 5 and turns[0][1] == "prompt 2" else echo(turns)
@@ -75,6 +80,7 @@ def test_an_empty_revision_keeps_the_answer_and_is_counted(nothing):
     assert all(len(item.revisions) == len(item.critiques) == len(item.principles) == 3 for item in items)
 
 
+@pytest.mark.exercise("revise", 1)
 def test_echoed_labels_are_stripped_before_they_reach_anybody():
     said = {3: " Critique: it is rude. ", 5: "Revision: Assistant:  No. "}
     (item,), fake = run(steps=2, say=lambda turns: said[len(turns)])

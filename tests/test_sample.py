@@ -21,6 +21,7 @@ def test_the_same_generator_says_the_same_and_another_something_else(model):
 
 
 @pytest.mark.parametrize("batch", [1, 2, 256])
+@pytest.mark.exercise("choose", 1)
 def test_temperature_zero_says_the_likeliest_of_each_prompt_alone_and_leaves_the_generator_as_it_was(model, batch):
     generator = torch.Generator()
     before = generator.get_state()
@@ -31,6 +32,7 @@ def test_temperature_zero_says_the_likeliest_of_each_prompt_alone_and_leaves_the
 
 
 @pytest.mark.parametrize("temperature", [1.0, 0.5])
+@pytest.mark.exercise("choose", 1)
 def test_log_probs_seen_while_sampling_are_those_recomputed_by_teacher_forcing(model, temperature):
     prompts = PROMPTS * 20                                       # so many that those who have stopped leave the batch
     replies, logps = draw(model, prompts, temperature=temperature)
@@ -49,6 +51,7 @@ def test_a_reply_ends_with_its_first_stop_or_at_max_new_and_leaves_the_others_un
     assert [len(r) for r in draw(model, max_new=1)[0]] == [1] * 4 and draw(model, []) == ([], [])
 
 
+@pytest.mark.exercise("choose", 1)
 def test_drawn_at_half_the_temperature_tokens_are_as_frequent_as_their_log_probs_say(model):
     n, prompt = 4000, [5, 9]
     replies, logps = draw(model, [prompt] * n, max_new=1, temperature=0.5)
@@ -62,6 +65,7 @@ def test_drawn_at_half_the_temperature_tokens_are_as_frequent_as_their_log_probs
     (1.0, 1.0, [.5, .1, .4]), (1.0, 0.5, [25 / 42, 1 / 42, 16 / 42]), (0.8, 1.0, [5 / 9, 0, 4 / 9]),
     (0.6, 1.0, [5 / 9, 0, 4 / 9]), (0.45, 1.0, [1., 0, 0]), (1e-9, 1.0, [1., 0, 0]),
 ])
+@pytest.mark.exercise("choose", 2)
 def test_over_an_even_grid_of_u_each_token_comes_as_often_as_its_renormalised_probability(top_p, temperature, expected):
     n, p, expected = 5000, torch.tensor([0, .5, .1, .4, 0]), torch.tensor([0, *expected, 0])
     token, logp = sample.choose(p.log().repeat(n, 1), torch.arange(n) / n, temperature, top_p)     # from u = 0 on

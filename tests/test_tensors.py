@@ -17,11 +17,13 @@ def test_shift_moves_one_to_the_left_and_leaves_zero():
     assert tensors.shift(torch.tensor([[1, 2, 3], [4, 5, 6]])).tolist() == [[2, 3, 0], [5, 6, 0]]
 
 
+@pytest.mark.exercise("token_logp", 1)
 def test_log_probs_by_hand_over_three_tokens():
     p = torch.tensor([[[.5, .3, .2], [.1, .7, .2], [.6, .3, .1]]])
     close(tensors.token_logp(p.log(), torch.tensor([[0, 2, 1]])), torch.tensor([[math.log(.2), math.log(.7), 0]]))
 
 
+@pytest.mark.exercise("token_logp", 1)
 def test_entropy_is_the_mean_of_minus_log_p_and_temperature_divides_the_logits():
     close(tensors.entropy(torch.tensor([.5, .25, .25]).log()), torch.tensor(1.5 * math.log(2)))
     logits = torch.tensor([[[.8, .2], [.5, .5]]]).log()
@@ -29,12 +31,14 @@ def test_entropy_is_the_mean_of_minus_log_p_and_temperature_divides_the_logits()
     close(tensors.entropy(logits, 0.5), tensors.entropy(2 * logits))
 
 
+@pytest.mark.exercise("token_logp", 1)
 def test_log_probs_and_entropies_are_taken_in_fp32_whatever_the_logits_are():
     logits, ids = (torch.randn(2, 4, 61) * 5).bfloat16(), torch.randint(61, (2, 4))
     close(tensors.token_logp(logits, ids), tensors.token_logp(logits.float(), ids))
     close(tensors.entropy(logits), tensors.entropy(logits.float()))
 
 
+@pytest.mark.exercise("token_logp", 1)
 def test_the_last_column_is_zero_and_carries_no_gradient():
     logits = torch.randn(2, 4, 7, requires_grad=True)
     logp = tensors.token_logp(logits, torch.randint(7, (2, 4)))
@@ -49,6 +53,7 @@ def test_the_last_column_is_zero_and_carries_no_gradient():
     (2, 7, [1, 2, 3, 4, 5]),     # cut off at full width: the last column has no next token
     (3, 3, []),                  # no response at all
 ])
+@pytest.mark.exercise("action_mask", 3)
 def test_actions_are_the_response_tokens_end_included_in_the_column_before(prompt, length, columns):
     ids = torch.zeros(2, 7, dtype=torch.long)                        # and each row has its own
     mask = tensors.action_mask(ids, torch.tensor([prompt, 1]), torch.tensor([length, 3]))
@@ -56,6 +61,7 @@ def test_actions_are_the_response_tokens_end_included_in_the_column_before(promp
     assert mask[0].nonzero()[:, 0].tolist() == columns and mask[1].nonzero()[:, 0].tolist() == [0, 1]
 
 
+@pytest.mark.exercise("masked_mean", 2)
 def test_masked_sum_and_mean_by_hand_with_nan_on_the_pads():
     assert tensors.masked_sum(X, MASK).item() == 9 and tensors.masked_sum(X, MASK, 1).tolist() == [3, 6]
     assert tensors.masked_mean(X, MASK).item() == 3 and tensors.masked_mean(X, MASK, dim=1).tolist() == [1.5, 6]
@@ -65,12 +71,15 @@ def test_masked_sum_and_mean_by_hand_with_nan_on_the_pads():
     close(x.grad, MASK / 3)
 
 
+@pytest.mark.exercise("whiten", 2)
 def test_whitened_has_mean_zero_and_population_variance_one_over_the_whole_batch_whatever_the_pads():
     for width in (0, 3):
         x, mask = F.pad(torch.tensor([[1., 2., NAN], [3., NAN, NAN]]), (0, width), value=100.), F.pad(MASK, (0, width))
         close(tensors.whiten(x, mask)[:, :3], torch.tensor([[-1.5 ** .5, 0, 0], [1.5 ** .5, 0, 0]]))
 
 
+@pytest.mark.exercise("masked_mean", 1)
+@pytest.mark.exercise("whiten", 1)
 def test_the_mean_of_nothing_is_zero_and_a_whitened_constant_or_single_number_too():
     assert tensors.masked_mean(X, torch.zeros_like(MASK)) == 0
     assert (tensors.whiten(torch.full((2, 3), 5.), MASK) == 0).all() and (tensors.whiten(X, X == 6) == 0).all()

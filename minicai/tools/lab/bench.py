@@ -58,8 +58,9 @@ class Bench:
                 shutil.copytree(source, self.folder / key / source.name)
         return self.folder / key
 
-    def script(self, script: ModuleType, run: Path, **settings) -> None:
-        script.main(script.Config(run=str(run), seed=self.seed, device=self.device.type, overwrite=True, **settings))
+    def script(self, script: ModuleType, run: Path, plugs: dict[str, Callable] | None = None, **settings) -> None:
+        cfg = script.Config(run=str(run), seed=self.seed, device=self.device.type, overwrite=True, **settings)
+        script.main(cfg, **(plugs or {}))
 
     def reward_model(self, run: Path, items: list[Comparison]) -> None:
         """Steps 3 and 4 of train_rm.py, on comparisons with labels, in a run with an sl/."""

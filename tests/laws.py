@@ -1,0 +1,51 @@
+"""What the laws say of a changed program: put other text in the place of a file's functions, run a law by hand."""
+import importlib
+import inspect
+import itertools
+import types
+
+import torch
+
+
+def codes(code):
+    """{qualified name: compiled function} of all that is defined in a compiled file."""
+    inner = [child for child in code.co_consts if isinstance(child, types.CodeType)]
+    return {child.co_qualname: child for child in inner} | {k: v for child in inner for k, v in codes(child).items()}
+
+
+def functions(holder):
+    """The functions of a module or class, and of the classes in it, as they are under their decorators."""
+    for found in list(vars(holder).values()):
+        found = getattr(found, "fget", None) or getattr(found, "__func__", found)
+        if isinstance(found, type) and found.__module__ == getattr(holder, "__name__", None):
+            yield from functions(found)
+        elif isinstance(found, types.FunctionType):
+            yield inspect.unwrap(found)
+
+
+def change(monkeypatch, file, text):
+    """Every function of the file as it reads in this other text: whoever imported one by name has it, too."""
+    module = importlib.import_module(file.removesuffix(".py").replace("/", "."))
+    others = codes(compile(text, file, "exec"))
+    for function in functions(module):
+        if function.__module__ == module.__name__ and function.__qualname__ in others:
+            monkeypatch.setattr(function, "__code__", others[function.__qualname__])
+
+
+def cases(law):
+    """The arguments of each case of a law: all combinations of what it is parametrised by."""
+    tables = [mark.args for mark in getattr(law, "pytestmark", []) if mark.name == "parametrize"]
+    for rows in itertools.product(*(values for _, values in tables)):
+        yield {name: value for (names, _), row in zip(tables, rows, strict=True)
+               for name, value in zip(names.split(", "), row if "," in names else [row], strict=True)}
+
+
+def obey(law, request, tmp_path_factory):
+    """Run a law, `tests/test_x.py::test_y`, in all its cases; a failure is raised."""
+    path, name = law.split("::")
+    law = vars(importlib.import_module(path.removeprefix("tests/").removesuffix(".py")))[name]
+    for case in cases(law):
+        torch.manual_seed(0)
+        for need in set(inspect.signature(law).parameters) - set(case):
+            case[need] = tmp_path_factory.mktemp("law") if need == "tmp_path" else request.getfixturevalue(need)
+        law(**case)
