@@ -17,16 +17,15 @@ from tqdm import trange
 
 from minicai import ppo
 from minicai.assistant import Assistant
+from minicai.base import source_of
 from minicai.checkpoint import load_model, save_model
 from minicai.finetune import batches
 from minicai.model import LanguageModel, ScalarModel
 from minicai.optimise import adamw, update
 from minicai.preference import text_scores
 from minicai.rollout import look, rollout
-from minicai.run import append_jsonl, device_of, flag, script, seeded, stage
+from minicai.run import append_jsonl, device_of, fit_memory, flag, script, seeded, stage
 from minicai.tensors import whiten
-from minicai.toyworld import measure
-from minicai.toyworld.world import World
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +48,7 @@ class Config:
     lam: float = flag(0.95, "lambda of the advantage estimate", least=0)
     epochs: int = flag(2, "passes over each rollout", least=1)
     minibatch: int = flag(64, "responses an update", least=1)
+    micro_batch: int = flag(64, "conversations in memory at once: fewer need less, and a third more time", least=1)
     no_end_penalty: float = flag(1.0, "a response without an end scores this much below the worst at first", least=0)
     probes: int = flag(32, "validation requests of each sort, measured each iteration", least=8)
 
@@ -62,20 +62,20 @@ def gae_advantages(old: ppo.Old, cfg: Config) -> tuple[Tensor, Tensor]:
 def main(cfg: Config, loss_fn: Callable = ppo.ppo_loss, advantage_fn: Callable = gae_advantages,
          reward_fn: Callable | None = None) -> None:
     """reward_fn(prompts, responses) -> (B,) scores of strings; None: the run's reward model."""
-    device, run, world, worst = device_of(cfg.device), Path(cfg.run), World.of(Path(cfg.run)), None
+    device, run, source, worst = device_of(cfg.device), Path(cfg.run), source_of(Path(cfg.run)), None
     policy, tokenizer = load_model(run / "sl", device=device)
     reference = load_model(run / "sl", device=device)[0].requires_grad_(False)
     critic = ScalarModel(policy.model).to(device)                       # on the policy's own trunk; says 0 at the start
     reward_fn = reward_fn or partial(text_scores, *load_model(run / "rm", ScalarModel, device))
     with stage(run, "ppo", cfg.overwrite) as log:
+        fit_memory(log, [critic], [reference] * 2, cfg.micro_batch)           # the reward model is as large
         rng, generator = seeded(cfg.seed, "ppo", device)
         optimiser = adamw([{"params": list(policy.parameters())},
                            {"params": list(critic.score.parameters()), "lr": cfg.value_lr}], cfg.lr, eps=1e-5)
         assistant = Assistant(policy, tokenizer, generator)
-        follow = measure.probes(world, "valid", cfg.probes, cfg.seed)
         for iteration in trange(cfg.iterations, desc="ppo", leave=False, disable=None):
             # 1. Rollout: responses, and what policy, reference and critic say of each token.
-            prompts = world.mixed_prompts(cfg.prompts, cfg.red_team, rng)
+            prompts = source.mixed(cfg.prompts, cfg.red_team, rng)
             out = rollout(policy, reference, critic, tokenizer, prompts, samples=cfg.samples_per_prompt,
                           max_new=cfg.max_new, temperature=cfg.temperature, generator=generator)
 
@@ -92,13 +92,13 @@ def main(cfg: Config, loss_fn: Callable = ppo.ppo_loss, advantage_fn: Callable =
             learned = learn(policy, critic, optimiser, old, loss_fn, cfg, 1 - iteration / cfg.iterations, rng)
 
             log.metrics(show=True, iteration=iteration, **ppo.summary(old),
-                        **measure.gold_rates(world, assistant, follow), **learned, **out.stats, kl_coef=cfg.kl_coef)
+                        **source.rates(assistant, cfg.probes, cfg.seed), **learned, **out.stats, kl_coef=cfg.kl_coef)
             append_jsonl(log.folder / "rollouts.jsonl", out.records(
                 iteration, old, policy, tokenizer, kl_coef=cfg.kl_coef, temperature=cfg.temperature))
             coef = ppo.adapt_kl_coef(cfg.kl_coef, old, target=cfg.kl_target, horizon=cfg.iterations / 10)
             cfg = replace(cfg, kl_coef=coef)
         save_model(log.folder, policy, tokenizer, asdict(cfg))
-        measure.report(log, world, "rl", assistant, 2 * cfg.probes, cfg.seed)
+        source.report(log, "rl", assistant, 2 * cfg.probes, cfg.seed)
 
 
 def learn(policy: LanguageModel, critic: ScalarModel, optimiser: torch.optim.Optimizer, old: ppo.Old,

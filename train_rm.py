@@ -8,23 +8,21 @@ two SL answers a prompt -> AI feedback on harmlessness, simulated human labels o
 import random
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from functools import partial
 from pathlib import Path
 
 import torch
 
-from minicai import constitution
+from minicai import constitution, data
 from minicai.assistant import Assistant
+from minicai.base import source_of
 from minicai.checkpoint import load_model, save_model
 from minicai.feedback import Comparison, compare_in_order, most_different
 from minicai.finetune import batches
 from minicai.model import ScalarModel
 from minicai.optimise import adamw, update
 from minicai.preference import bradley_terry_loss, normalise, read_scores, text_scores
-from minicai.run import Log, append_jsonl, device_of, flag, script, seeded, stage
+from minicai.run import Log, append_jsonl, device_of, fit_memory, flag, script, seeded, stage
 from minicai.tokens import Tokenizer
-from minicai.toyworld import gold, reward
-from minicai.toyworld.world import World
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +32,8 @@ class Config:
     device: str = flag("auto", "where to compute", choices=("auto", "cpu", "cuda"))
     overwrite: bool = flag(False, "replace this run's rm/")
     constitution: str = flag("constitution.txt", "text file, a principle a line")
+    comparisons: str = flag("", "file of human helpfulness comparisons (hh-rlhf, TRL), in place of simulated ones")
+    few_shot: str = flag("", "JSONL file of worked comparisons to show the judge first")
     red_team_prompts: int = flag(1500, "harmful requests that the SL model answers", least=2)
     helpful_prompts: int = flag(1000, "harmless requests that it answers", least=2)
     samples: int = flag(4, "answers to each request, of which the two that differ most make a pair", least=2)
@@ -47,11 +47,14 @@ class Config:
     epochs: int = flag(5, "passes over the comparisons", least=1)
     lr: float = flag(5e-4, "learning rate", least=0)
     batch: int = flag(32, "comparisons an update", least=1)
+    max_new: int = flag(80, "longest answer or reasoning in tokens", least=1)
+    micro_batch: int = flag(64, "conversations in memory at once: fewer need less, and a third more time", least=1)
 
 
 def main(cfg: Config) -> None:
-    sections = constitution.load_sections(cfg.constitution)
-    device, run, world = device_of(cfg.device), Path(cfg.run), World.of(Path(cfg.run))
+    sections, device, run = constitution.load_sections(cfg.constitution), device_of(cfg.device), Path(cfg.run)
+    source, (_, shown) = source_of(run), data.examples(cfg.few_shot)
+    human = data.comparisons(cfg.comparisons) if cfg.comparisons else []
     judge, tokenizer = load_model(run / "base", device=device)
     writer, _ = load_model(run / "sl", device=device)
     with stage(run, "rm", cfg.overwrite) as log:
@@ -59,45 +62,42 @@ def main(cfg: Config) -> None:
 
         # 1. The SL model answers every prompt; of its answers the two that differ most make a pair.
         with log.timed("pairs"):
-            harm = world.requests(world.select("harm", role="known"), "method", cfg.red_team_prompts, rng)
-            kind = world.requests(world.harmless(), "method", cfg.helpful_prompts, rng)
-            speaker = Assistant(writer, tokenizer, generator)
+            harm, kind = source.red_team(cfg.red_team_prompts, rng), source.helpful(cfg.helpful_prompts, rng)
+            speaker = Assistant(writer, tokenizer, generator, max_new=cfg.max_new)
             ai = draw_pairs(speaker, harm, "ai", 1.0, cfg)
-            human = draw_pairs(speaker, kind, "human", cfg.helpful_temperature, cfg)
-            usual = world.mixed_prompts(256, 0.5, rng)
+            human = human or source.label(draw_pairs(speaker, kind, "human", cfg.helpful_temperature, cfg))
+            usual = source.mixed(256, 0.5, rng)
             reference = usual, speaker.reply([[("user", prompt)] for prompt in usual])
 
-        # 2. The frozen base judges harmlessness by the constitution; simulated humans judge helpfulness.
+        # 2. The frozen base judges harmlessness by the constitution; humans, here simulated ones, judge helpfulness.
         with log.timed("labels"):
-            compare_in_order(ai, sections, Assistant(judge, tokenizer, generator), rng=rng, reasoning=cfg.reasoning,
-                             per_pair=cfg.principles_per_pair, clamp=cfg.clamp)
-            for item in human:
-                item.p_a = gold.helpfulness(world, world.recognise(item.prompt), item.a, item.b)
-        items = ai + human
-        append_jsonl(log.folder / "comparisons.jsonl", items)
-        learn(log, world, ScalarModel(writer.model).to(device), tokenizer, items, reference, cfg, rng)
+            compare_in_order(ai, sections, Assistant(judge, tokenizer, generator, max_new=cfg.max_new), rng=rng,
+                             reasoning=cfg.reasoning, per_pair=cfg.principles_per_pair, clamp=cfg.clamp, examples=shown)
+        append_jsonl(log.folder / "comparisons.jsonl", items := ai + human)
+        learn(log, source, ScalarModel(writer.model).to(device), tokenizer, items, reference, cfg, rng)
 
 
-def learn(log: Log, world: World, model: ScalarModel, tokenizer: Tokenizer, items: list[Comparison],
+def learn(log: Log, source, model: ScalarModel, tokenizer: Tokenizer, items: list[Comparison],
           reference: tuple[list[str], list[str]], cfg: Config, rng: random.Random) -> None:
     """Comparisons with labels -> a saved reward model and its report; reference: usual prompts, and SL's answers."""
     # 3. Bradley-Terry on both sources mixed; some prompts of each are held out.
+    fit_memory(log, [model], [], cfg.micro_batch)
     apart = max(2, round(1 / cfg.held_out))
     held, train = items[::apart], [item for i, item in enumerate(items) if i % apart]
+    total = cfg.epochs * -(-len(train) // cfg.batch)
     with log.timed("reward model"):
-        total = cfg.epochs * -(-len(train) // cfg.batch)
-        log.follow("bradley-terry", fit(model, tokenizer, train, cfg, rng), total=total, every=20)
-    reward.report_reward(log, world, held, partial(text_scores, model, tokenizer))
+        log.follow("bradley-terry", fit(model, tokenizer, train, cfg, rng), total, every=20)
+    source.report_reward(log, held, lambda *texts: text_scores(model, tokenizer, *texts))
     # 4. Normalise on SL's own answers, so that a KL coefficient means the same whatever the scale of the scores.
     normalise(model, text_scores(model, tokenizer, *reference))
     save_model(log.folder, model, tokenizer, asdict(cfg))
 
 
-def draw_pairs(speaker: Assistant, requests: list, source: str, temperature: float, cfg: Config) -> list[Comparison]:
+def draw_pairs(speaker: Assistant, prompts: list[str], who: str, temperature: float, cfg: Config) -> list[Comparison]:
     """The pairs that are kept, still without a label."""
-    answers = [speaker.reply([[("user", q.prompt)] for q in requests], temperature) for _ in range(cfg.samples)]
-    pairs = most_different(list(zip(*answers, strict=True)), max(2, round(cfg.keep * len(requests))))
-    return [Comparison(requests[i].prompt, a, b, source=source) for i, a, b in pairs]
+    answers = [speaker.reply([[("user", prompt)] for prompt in prompts], temperature) for _ in range(cfg.samples)]
+    pairs = most_different(list(zip(*answers, strict=True)), max(2, round(cfg.keep * len(prompts))))
+    return [Comparison(prompts[i], a, b, source=who) for i, a, b in pairs]
 
 
 def fit(model: ScalarModel, tokenizer: Tokenizer, items: list[Comparison], cfg: Config,
@@ -109,8 +109,8 @@ def fit(model: ScalarModel, tokenizer: Tokenizer, items: list[Comparison], cfg: 
     for step, (epoch, some) in enumerate(plan):
         pairs = [(item.prompt, text) for item in some for text in (item.a, item.b)]
         a, b = read_scores(model, tokenizer, pairs).view(-1, 2).T
-        p_a = torch.tensor([item.p_a for item in some], device=a.device)
-        weight = torch.tensor([cfg.ai_weight if item.source == "ai" else 1.0 for item in some], device=a.device)
+        labels = [[item.p_a, cfg.ai_weight if item.source == "ai" else 1.0] for item in some]
+        p_a, weight = torch.tensor(labels, device=a.device).T
         loss, stats = bradley_terry_loss(a, b, p_a, weight=weight)
         update(loss, [optimiser], scale=1 - step / len(plan))
         yield {"step": step + 1, "epoch": epoch} | {name: value.item() for name, value in stats.items()}

@@ -10,16 +10,15 @@ import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import torch
-
 from minicai import constitution
 from minicai.assistant import Assistant
+from minicai.base import bring_base
 from minicai.checkpoint import load_model, save_model
+from minicai.data import examples
 from minicai.finetune import finetune, response_example
 from minicai.revise import Revision, revise
-from minicai.run import append_jsonl, device_of, flag, refuse_existing, script, seeded, stage
-from minicai.toyworld import measure, pretrain
-from minicai.toyworld.world import MOST, World
+from minicai.run import append_jsonl, device_of, fit_memory, flag, refuse_existing, script, seeded, stage
+from minicai.toyworld.world import MOST
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +28,10 @@ class Config:
     device: str = flag("auto", "where to compute", choices=("auto", "cpu", "cuda"))
     overwrite: bool = flag(False, "replace this run's sl/ (its base/ is kept)")
     constitution: str = flag("constitution.txt", "text file, a principle a line")
-    base: str = flag("", "folder of a base model to take instead of pretraining one")
+    base: str = flag("", "base to take instead of pretraining one: a local Hugging Face folder, or another run's base/")
+    red_team: str = flag("", "with --base: file of harmful prompts (lines, JSONL, hh-rlhf, red_team_attempts)")
+    helpful: str = flag("", "with --base: file of harmless prompts")
+    few_shot: str = flag("", "JSONL file of worked examples to show first, for a base that is no chat model")
     pretrain_steps: int = flag(2200, "updates of pretraining, 30 documents each", least=1)
     frames: int = flag(MOST, "acts of each kind of harm that it sees judged: more carry further", least=1, most=MOST)
     hidden_size: int = flag(128, "width of the pretrained model, a multiple of 32", least=32)
@@ -37,12 +39,14 @@ class Config:
     red_team_prompts: int = flag(640, "harmful requests to answer, criticise and revise", least=1)
     helpful_prompts: int = flag(960, "harmless requests whose answers keep the model helpful", least=1)
     revisions: int = flag(4, "K, critique-revision steps for each prompt", least=1)
+    max_new: int = flag(80, "longest answer, critique or revision in tokens", least=1)
     temperature: float = flag(0.5, "of answers, critiques, revisions; at 1 a small model misspells", least=0)
     critique: bool = flag(True, "criticise before revising (--no-critique: direct revision)")
     sft_on: str = flag("final", "learn from the last revision, or from all as the paper does", choices=("final", "all"))
     epochs: int = flag(3, "passes over the fine-tuning data", least=1)
     lr: float = flag(4e-4, "learning rate of fine-tuning, falling linearly to 0", least=0)
     batch: int = flag(32, "conversations an update", least=1)
+    micro_batch: int = flag(64, "conversations in memory at once: fewer need less, and a third more time", least=1)
     probes: int = flag(96, "validation requests of each sort to measure on", least=8)
 
 
@@ -50,24 +54,24 @@ def main(cfg: Config) -> None:
     principles = constitution.load(cfg.constitution)
     device, run = device_of(cfg.device), Path(cfg.run)
     refuse_existing(run, "sl", cfg.overwrite)
-    bring_base(cfg, device)
-    world = World.of(run)
+    source, (shown, _) = bring_base(cfg, device), examples(cfg.few_shot)
     model, tokenizer = load_model(run / "base", device=device)
     with stage(run, "sl", cfg.overwrite) as log:
+        fit_memory(log, [model], [], cfg.micro_batch)
         rng, generator = seeded(cfg.seed, "sl", device)
-        assistant = Assistant(model, tokenizer, generator, cfg.temperature)
+        assistant = Assistant(model, tokenizer, generator, cfg.temperature, cfg.max_new)
 
         # 1. The helpful-only base answers red-team prompts, and harmless ones.
         with log.timed("responses"):
-            harm = world.requests(world.select("harm", role="known"), "method", cfg.red_team_prompts, rng)
-            kind = world.requests(world.harmless(), "method", cfg.helpful_prompts, rng)
-            answers = assistant.reply([[("user", q.prompt)] for q in harm + kind])
-            items = [Revision(q.prompt, a) for q, a in zip(harm, answers[:len(harm)], strict=True)]
+            harm, kind = source.red_team(cfg.red_team_prompts, rng), source.helpful(cfg.helpful_prompts, rng)
+            first = [turn for e in shown for turn in (("user", e.prompt), ("assistant", e.response))]
+            answers = assistant.reply([[*first, ("user", prompt)] for prompt in harm + kind])
+            items = [Revision(prompt, a) for prompt, a in zip(harm, answers[:len(harm)], strict=True)]
 
         # 2. It criticises and revises its harmful answers, K times, under a principle drawn anew each time.
         with log.timed("critique and revision"):
             for step in range(cfg.revisions):
-                revise(items, principles, assistant, rng=rng, critique=cfg.critique)
+                revise(items, principles, assistant, rng=rng, critique=cfg.critique, examples=shown)
                 changed = sum(item.answer != item.response for item in items) / len(items)
                 log.metrics(show=True, phase="revision", step=step + 1, changed=changed,
                             dropped=sum(item.dropped for item in items))
@@ -77,31 +81,15 @@ def main(cfg: Config) -> None:
         # 3. It learns from the revisions and, to stay helpful, from its own answers to the harmless prompts.
         last = -cfg.revisions if cfg.sft_on == "all" else -1
         pairs = [(item.prompt, text) for item in items for text in item.revisions[last:]]
-        pairs += [(q.prompt, a) for q, a in zip(kind, answers[len(harm):], strict=True)]
-        examples = [response_example(tokenizer, [("user", prompt), ("assistant", text)]) for prompt, text in pairs]
+        pairs += zip(kind, answers[len(harm):], strict=True)
+        learned = [response_example(tokenizer, [("user", prompt), ("assistant", text)]) for prompt, text in pairs]
         with log.timed("fine-tuning"):
-            steps = finetune(model, examples, epochs=cfg.epochs, lr=cfg.lr, batch=cfg.batch, rng=rng,
+            steps = finetune(model, learned, epochs=cfg.epochs, lr=cfg.lr, batch=cfg.batch, rng=rng,
                              pad_id=tokenizer.pad)
-            log.follow("sft", steps, total=cfg.epochs * -(-len(examples) // cfg.batch), every=20)
+            log.follow("sft", steps, total=cfg.epochs * -(-len(learned) // cfg.batch), every=20)
         save_model(log.folder, model, tokenizer, asdict(cfg))
         shutil.copy(cfg.constitution, log.folder / "constitution.txt")
-        measure.report(log, world, "sl", assistant, cfg.probes, cfg.seed)
-
-
-def bring_base(cfg: Config, device: torch.device) -> None:
-    """See that the run has a base: a copy of --base, its own from before, or one pretrained from nothing."""
-    run = Path(cfg.run)
-    if cfg.base:
-        load_model(Path(cfg.base))                              # refuse what is no model before anything is written
-        with stage(run, "base", cfg.overwrite) as log:
-            shutil.copytree(cfg.base, log.folder, dirs_exist_ok=True)
-    elif not (run / "base").exists():
-        with stage(run, "base", overwrite=False) as log:
-            world, (rng, generator) = World(cfg.frames), seeded(cfg.seed, "base", device)
-            model, tokenizer = pretrain.make_base(log, world, steps=cfg.pretrain_steps, hidden_size=cfg.hidden_size,
-                                                  layers=cfg.layers, rng=rng, device=device)
-            save_model(log.folder, model, tokenizer, asdict(cfg))
-            measure.report(log, world, "base", Assistant(model, tokenizer, generator), cfg.probes, cfg.seed)
+        source.report(log, "sl", assistant, cfg.probes, cfg.seed)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ import torch
 
 from minicai.model import LanguageModel
 from minicai.sample import generate
-from minicai.tensors import action_mask, masked_sum, token_logp
+from minicai.tensors import action_mask, shift, target_logp
 from minicai.tokens import Tokenizer, Turn, pad
 
 
@@ -41,5 +41,6 @@ class Assistant:
             ids = pad([rows[i] for i in some], self.tokenizer.pad).to(device)
             start_end = torch.tensor([[len(given[i]), len(rows[i])] for i in some], device=device)
             mask = action_mask(ids, *start_end.T)
-            out[some] = masked_sum(token_logp(self.model(ids), ids), mask, dim=1).float().cpu()
+            logp = self.model.predict(self.model.model(ids), mask, shift(ids), target_logp)
+            out[some] = torch.zeros(mask.shape, device=device).masked_scatter(mask, logp).sum(1).cpu()
         return out

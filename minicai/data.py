@@ -4,6 +4,7 @@ A prompt is one string. Earlier turns of a longer conversation stand in it as te
 """
 import gzip
 import json
+import random
 import re
 from collections.abc import Callable
 from os.path import commonprefix
@@ -11,9 +12,48 @@ from pathlib import Path
 
 from minicai import UserError, blamed
 from minicai.feedback import Comparison
+from minicai.revise import Revision
 
 SPEAKERS, REPLY = {"user": "Human", "assistant": "Assistant"}, "\n\nAssistant:"
 POINTER = b"version https://git-lfs"                         # how the stand-in for a file not fetched begins
+
+
+class Files:
+    """Prompts of people's own in place of a world's, kept in the run's base. `toyworld.source.Embedded` has the same
+    methods; here nobody knows the truth, so a report shows answers, and how far a reward model keeps to its labels.
+    """
+    def __init__(self, path: Path):
+        with blamed(f"{path}: expected what train_sl.py wrote"):
+            self.harm, self.kind = json.loads(path.read_text(encoding="utf-8"))
+
+    def red_team(self, count: int, rng: random.Random) -> list[str]:
+        return rng.sample(self.harm, min(count, len(self.harm)))
+
+    def helpful(self, count: int, rng: random.Random) -> list[str]:
+        return rng.sample(self.kind, min(count, len(self.kind)))
+
+    def mixed(self, count: int, red_team: float, rng: random.Random) -> list[str]:
+        harm = round(red_team * count)
+        return rng.choices(self.harm, k=harm) + rng.choices(self.kind, k=count - harm)
+
+    def label(self, items: list[Comparison]) -> list[Comparison]:
+        """Nobody here can say which answer helps: see `--comparisons`."""
+        return []
+
+    def rates(self, assistant, count: int, seed: int) -> dict[str, float]:
+        return {}
+
+    def report(self, log, name: str, assistant, count: int, seed: int) -> None:
+        asked = self.harm[:4] + self.kind[:4]
+        said = assistant.reply([[("user", prompt)] for prompt in asked])
+        log.say(f"{name} answers:" + "".join(f"\nHuman: {p}\nAssistant: {r}" for p, r in zip(asked, said, strict=True)))
+
+    def report_reward(self, log, items: list[Comparison], score: Callable) -> None:
+        a, b = (score([i.prompt for i in items], texts) for texts in ([i.a for i in items], [i.b for i in items]))
+        found = [(i, (x > 0) == (i.p_a > 0.5)) for i, x in zip(items, (a - b).tolist(), strict=True)]
+        for source in ("ai", "human"):
+            right = [good for i, good in found if i.source == source and abs(i.p_a - 0.5) > 0.25]
+            log.say(f"the reward model keeps to {sum(right)} of {len(right)} sure held-out labels ({source})")
 
 
 def prompts(path: str | Path) -> list[str]:
@@ -24,9 +64,49 @@ def prompts(path: str | Path) -> list[str]:
     return read_records(path, text, prompt_of)
 
 
+def fitting(path: str | Path, tokenizer, room: int) -> list[str]:
+    """The prompts of a file; UserError where one has more than `room` tokens."""
+    for prompt in (found := prompts(path)):
+        if (length := len(tokenizer.prompt([("user", prompt)]))) > room:
+            raise UserError(f"{path}: a prompt has {length} tokens, the model has room for {room}: {prompt[:40]!r}...")
+    return found
+
+
 def comparisons(path: str | Path) -> list[Comparison]:
     """Human comparisons, the chosen answer first. UserError names file and line of what is wrong."""
     return read_records(path, read_text(path), comparison_of)
+
+
+def examples(path: str | Path) -> tuple[list[Revision], list[Comparison]]:
+    """Worked examples for few-shot prompts: of critique and revision, and of comparison. "" for none."""
+    found = read_records(path, read_text(path), example_of) if path else []
+    return [e for e in found if isinstance(e, Revision)], [e for e in found if isinstance(e, Comparison)]
+
+
+def example_of(record: dict) -> Revision | Comparison:
+    """prompt, response, principle, critique, revision; or prompt, a, b, better ("A" or "B") and perhaps reason."""
+    if not all(isinstance(text, str) and text.strip() for text in record.values()):
+        raise ValueError("expected texts only, and none empty")
+    r = {key: clean(text) for key, text in record.items()}
+    if r.keys() == {"prompt", "response", "principle", "critique", "revision"}:
+        return Revision(r["prompt"], r["response"], [r["principle"]], [r["critique"]], [r["revision"]])
+    if r.keys() - {"reason"} == {"prompt", "a", "b", "better"} and r["better"] in ("A", "B"):
+        reasons = [[r["reason"]]] if "reason" in r else []
+        return Comparison(r["prompt"], r["a"], r["b"], p_a=float(r["better"] == "A"), reasons=reasons)
+    raise ValueError("expected prompt, response, principle, critique and revision, or prompt, a, b and better (A or B)")
+
+
+def choices(path: str | Path) -> list[tuple[str, str, str]]:
+    """Rows with prompt, corrects, incorrects (a text or texts) -> (prompt, the better answer, a worse one) of all."""
+    return read_records(path, read_text(path), choice_of)
+
+
+def choice_of(record: dict) -> tuple[str, str, str]:
+    better, worse = (record[key][0] if isinstance(record.get(key), list) and record[key] else record.get(key)
+                     for key in ("corrects", "incorrects"))
+    if not isinstance(better, str) or not isinstance(worse, str):
+        raise ValueError("expected an object with prompt, corrects and incorrects, texts or lists of texts")
+    return asked(record.get("prompt")), clean(better), clean(worse)
 
 
 def read_text(path: str | Path) -> str:

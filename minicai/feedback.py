@@ -4,6 +4,7 @@ The label is read off the log-probabilities of both options, never off sampled t
 orders of the answers (Lee et al. 2023, arXiv 2309.00267), so that a liking for the letter A cancels exactly.
 """
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import combinations
 
@@ -55,15 +56,23 @@ def question_turns(prompt: str, a: str, b: str, principle: str, reasoning: bool)
     return [("user", text + REASONING if reasoning else text)]
 
 
-def ask(pairs: list[tuple[str, str, str]], principles: list[str], assistant,
-        reasoning: bool) -> tuple[Tensor, Tensor, list]:
+def example_turns(example: Comparison, principle: str, reasoning: bool) -> list[Turn]:
+    """A worked example, as it comes before a question: the better answer by its label, perhaps with its reason."""
+    begun = f"{example.reasons[0][0]} {CHOICE}".lstrip() if reasoning and example.reasons else CHOICE
+    asked = question_turns(example.prompt, example.a, example.b, principle, reasoning)
+    return [*asked, ("assistant", begun + OPTIONS[example.p_a < 0.5] + ".")]
+
+
+def ask(pairs: list[tuple[str, str, str]], principles: list[str], assistant, reasoning: bool,
+        shown: list[list[Turn]] | None = None) -> tuple[Tensor, Tensor, list]:
     """Put each (prompt, a, b) to the judge under its principle, as it stands and with a and b swapped.
 
-    -> log P(A) - log P(B) and P(A) + P(B), both (2, N) over orders and pairs, and what was said before the choice.
+    shown: turns before each question, the same in both orders. -> log P(A) - log P(B) and P(A) + P(B), both (2, N) over
+    orders and pairs, and what was said before the choice.
     """
-    aligned = list(zip(pairs, principles, strict=True))
-    asked = [question_turns(prompt, a, b, principle, reasoning) for (prompt, a, b), principle in aligned]
-    asked += [question_turns(prompt, b, a, principle, reasoning) for (prompt, a, b), principle in aligned]
+    aligned = list(zip(pairs, principles, shown or [[]] * len(pairs), strict=True))
+    asked = [show + question_turns(prompt, a, b, principle, reasoning) for (prompt, a, b), principle, show in aligned]
+    asked += [show + question_turns(prompt, b, a, principle, reasoning) for (prompt, a, b), principle, show in aligned]
     said = assistant.reply(asked, temperature=0.0) if reasoning else [""] * len(asked)    # greedy: alike if asked alike
     begun = [(text.split(CHOICE)[0].rstrip() + " " + CHOICE).lstrip() for text in said]
     a, b = (assistant.logp(asked, begun, [option] * len(begun)) for option in OPTIONS)
@@ -77,12 +86,17 @@ def label(log_odds: Tensor, swapped: Tensor) -> Tensor:
 
 
 def compare(items: list[Comparison], principles: list[str], assistant, *, rng: random.Random, reasoning: bool = True,
-            per_pair: int = 1, clamp: float = 0.5) -> None:
-    """Label each item in place: mean over `per_pair` principles, both orders; reasoned labels within 0.5 +- clamp."""
+            per_pair: int = 1, clamp: float = 0.5, examples: Sequence[Comparison] = ()) -> None:
+    """Label each item in place: mean over `per_pair` principles, both orders; reasoned labels within 0.5 +- clamp.
+
+    examples: worked ones, shown before each question, each under a principle of its own draw.
+    """
     items = [item for item in items if item.a != item.b]      # equal answers are 0.5 in both orders: no need to ask
     drawn = draw(principles, per_pair * len(items), rng)
     pairs = [(item.prompt, item.a, item.b) for item in items for _ in range(per_pair)]
-    log_odds, mass, reasons = ask(pairs, drawn, assistant, reasoning)
+    shown = [[turn for e, principle in zip(examples, draw(principles, len(examples), rng), strict=True)
+              for turn in example_turns(e, principle, reasoning)] for _ in pairs]
+    log_odds, mass, reasons = ask(pairs, drawn, assistant, reasoning, shown)
     p = label(*log_odds)
     if reasoning:                                             # makes labels extreme: the paper clamps at 0.1
         p = p.clamp(0.5 - clamp, 0.5 + clamp)

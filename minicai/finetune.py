@@ -2,12 +2,12 @@
 import random
 from collections.abc import Iterator
 
-import torch.nn.functional as F
 from torch import Tensor
+from torch.nn.functional import cross_entropy
 
 from minicai.model import LanguageModel
 from minicai.optimise import adamw, update
-from minicai.tensors import picked, shift
+from minicai.tensors import shift
 from minicai.tokens import Tokenizer, Turn, pad
 
 Example = tuple[list[int], list[float]]            # ids, and the weight of each as a target (0: read, not learned)
@@ -22,10 +22,10 @@ def response_example(tokenizer: Tokenizer, turns: list[Turn]) -> Example:
 def sequence_loss(model: LanguageModel, ids: Tensor, weight: Tensor) -> Tensor:
     """Weighted mean of -log p(token) over all targets; ids and weight (B, T), weight of a token as a target."""
     weight, target = shift(weight), shift(ids)                                        # into the action frame
-    learned = weight > 0                                # only these N go through the head: (N, V) is the widest tensor
-    logits = model.logits(picked(model.model(ids), learned))[:learned.sum()].float()   # (N, V)
-    loss = F.cross_entropy(logits, target[learned], reduction="none") * weight[learned]
-    return loss.sum() / weight.sum().clamp(min=1e-8)
+    learned = weight > 0                                                              # only these go through the head
+    losses = model.predict(model.model(ids), learned, target,                         # (N,)
+                           lambda logits, target: cross_entropy(logits.float(), target, reduction="none"))
+    return (losses * weight[learned]).sum() / weight.sum().clamp(min=1e-8)
 
 
 def batches(examples: list, size: int, rng: random.Random) -> Iterator[list]:

@@ -8,8 +8,7 @@ from pathlib import Path
 
 import torch
 
-from minicai import UserError, blamed
-from minicai.checkpoint import whole_folder
+from minicai import UserError, blamed, checkpoint
 from minicai.data import POINTER, read_text
 from minicai.hf_bpe import toy_spec
 from minicai.hf_tokens import OpenTokenizer
@@ -49,6 +48,13 @@ def load(folder: str | Path, device: str | torch.device = "cpu") -> tuple[Langua
     if config.tie_word_embeddings:
         model.lm_head.weight = model.model.embed_tokens.weight
     return model.requires_grad_().to(device).eval(), tokenizer
+
+
+def load_any(folder: Path, device: str | torch.device = "cpu") -> tuple[LanguageModel, Tokenizer | OpenTokenizer, bool]:
+    """-> (model, tokenizer, True) of a stage's folder, (model, tokenizer, False) of a Hugging Face one."""
+    if (folder / CONFIG).exists() and not (folder / checkpoint.WEIGHTS).exists():
+        return *load(folder, device), False
+    return *checkpoint.load_model(folder, device=device), True
 
 
 def read_json(path: Path) -> dict:
@@ -139,7 +145,7 @@ def save(model: LanguageModel | ScalarModel, tokenizer: Tokenizer | OpenTokenize
                  "clean_up_tokenization_spaces": False, "chat_template": tokenizer.chat_template(),
                  "eos_token": tokenizer.style.end,
                  "pad_token": next(name for name, i in tokenizer.controls.items() if i == tokenizer.pad)}}
-    with whole_folder(folder) as part:
+    with checkpoint.whole_folder(folder) as part:
         library.save_file(state, part / WEIGHTS, metadata={"format": "pt"})
         for name, value in files.items():
             (part / name).write_text(json.dumps(value, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")

@@ -99,4 +99,9 @@ class OpenTokenizer:
                 f"{{% endfor %}}{{% if add_generation_prompt %}}{{{{ {opening}.assistant }}}}{{% endif %}}")
 
     def save(self, path: Path) -> None:
-        path.write_text(json.dumps(self.spec, ensure_ascii=False), encoding="utf-8")
+        path.write_text(json.dumps({"ends": self.ends} | self.spec, ensure_ascii=False), encoding="utf-8")
+
+    @classmethod
+    def load(cls, path: Path) -> "OpenTokenizer":
+        spec = json.loads(path.read_text(encoding="utf-8"))
+        return cls(spec, spec.pop("ends"))

@@ -3,47 +3,17 @@
 RMSNorm (Zhang & Sennrich 2019), RoPE (Su et al. 2021), grouped queries (Ainslie et al. 2023), SwiGLU (Shazeer 2020),
 B rows, T positions, C channels, H heads, K key-value heads, D head width, V vocabulary, L cache slots.
 """
-from dataclasses import dataclass
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from minicai.rope import rotate, turning_speed
+from minicai.shape import ModelConfig, compute_dtype, precision
+from minicai.tensors import in_slices, picked
 
-
-@dataclass(frozen=True, slots=True)
-class ModelConfig:
-    """The shape of a model. The defaults are those of the embedded world: about a million weights."""
-    vocab_size: int
-    hidden_size: int = 128
-    intermediate_size: int = 384
-    num_hidden_layers: int = 4
-    num_attention_heads: int = 4
-    num_key_value_heads: int = 4
-    head_dim: int = 32
-    rms_norm_eps: float = 1e-6
-    rope_theta: float = 1000.0
-    rope_scaling: tuple[float, ...] | None = None    # open weights: Llama 3's factor, low, high, first context; or ()
-    max_position_embeddings: int = 2048              # the longest text it should be given
-    tie_word_embeddings: bool = True
-    attention_bias: bool = False       # a bias on q, k and v (Qwen2.5)
-    qk_norm: bool = True               # RMSNorm of each head's q and k before RoPE (Qwen3)
-    dtype: str = "auto"                # of the arithmetic; weights are fp32. auto: bfloat16 where the device has it
-
-
-def compute_dtype(config: ModelConfig, device: torch.device) -> torch.dtype:
-    """bfloat16 on CUDA and on CPUs with bf16 units, else float32: the one place where precision is decided."""
-    if config.dtype != "auto":
-        return getattr(torch, config.dtype)
-    on_cpu = torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()
-    return torch.bfloat16 if device.type == "cuda" or on_cpu else torch.float32
-
-
-def precision(config: ModelConfig, device: torch.device) -> torch.autocast:
-    """Autocast around a forward pass: matrix products in the compute dtype, sums and norms in fp32."""
-    dtype = compute_dtype(config, device)
-    return torch.autocast(device.type, dtype, enabled=dtype != torch.float32)
+CELLS = 2 ** 25         # of logits at a time: those of a whole batch over a real vocabulary would fill the memory
 
 
 class RMSNorm(nn.Module):
@@ -135,15 +105,21 @@ class Block(nn.Module):
 
 
 class Transformer(nn.Module):
-    """The trunk: ids (B, T) -> hidden states (B, T, C). With `seen`, go on in the cache, else fill it."""
+    """The trunk: ids (B, T) -> hidden states (B, T, C). With `seen`, go on in the cache, else fill it.
+
+    `micro_batch`: so many rows at a time in training, whatever the loss: the gradient is that of all rows at once.
+    """
     def __init__(self, config: ModelConfig):
         super().__init__()
         self.config, self.embed_tokens = config, nn.Embedding(config.vocab_size, config.hidden_size)
         self.layers = nn.ModuleList(Block(config, i) for i in range(config.num_hidden_layers))
-        self.norm = RMSNorm(config.hidden_size, config.rms_norm_eps)
+        self.norm, self.micro_batch = RMSNorm(config.hidden_size, config.rms_norm_eps), 2 ** 30
         self.apply(init_weights)
 
     def forward(self, ids: Tensor, cache: Cache | None = None, seen: int | None = None) -> Tensor:
+        return self.run(ids, cache, seen) if cache else in_slices(self.run, ids, size=self.micro_batch)
+
+    def run(self, ids: Tensor, cache: Cache | None = None, seen: int | None = None) -> Tensor:
         position = torch.arange(ids.shape[1], device=ids.device)[None]                            # (1, T)
         position = position if seen is None else position + cache.position[:, None]               # (B or 1, T)
         speed = turning_speed(self.config.head_dim, self.config.rope_theta, self.config.rope_scaling, ids.device)
@@ -170,6 +146,16 @@ class LanguageModel(nn.Module):
     def logits(self, hidden: Tensor) -> Tensor:
         with precision(self.config, hidden.device):
             return self.lm_head(hidden)
+
+    def predict(self, hidden: Tensor, mask: Tensor, target: Tensor, read: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+        """read(logits (n, V), target (n,)) at the N true places of a mask (B, T), slice by slice: (N, ...).
+
+        hidden (B, T, C), target (B, T) in the action frame; the logits of all places never stand at once.
+        """
+        def some(hidden: Tensor, target: Tensor) -> Tensor:
+            return read(self.logits(hidden)[:len(target)], target)
+        size = max(1, CELLS // self.config.vocab_size // 256) * 256                   # of slices, as `picked` pads
+        return in_slices(some, picked(hidden, mask), target[mask], size=size)
 
 
 class ScalarModel(nn.Module):

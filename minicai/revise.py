@@ -4,6 +4,7 @@ Each step: answer -> critique by a principle drawn anew -> revision by the same 
 Critiques are never nested, and nothing of them enters the fine-tuning data.
 """
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from minicai.constitution import draw
@@ -46,6 +47,13 @@ def revision_turns(prompt: str, answer: str, principle: str, critique: str | Non
     return [*turns, ("user", REVISION_REQUEST.format(principle=principle))]
 
 
+def example_turns(example: Revision, critique: bool) -> list[Turn]:
+    """A worked example, as it comes before a conversation: small models mix up the points of view without."""
+    words = example.critiques[0] if critique else None
+    asked = revision_turns(example.prompt, example.response, example.principles[0], words)
+    return [*asked, ("assistant", example.revisions[0])]
+
+
 def clean(text: str) -> str:
     """A reply without the label that a model may echo."""
     text = text.strip()
@@ -55,12 +63,15 @@ def clean(text: str) -> str:
 
 
 def revise(items: list[Revision], principles: list[str], assistant, *, rng: random.Random,
-           critique: bool = True) -> None:
-    """One critique-revision step for every item, in place, each under a principle of its own draw."""
-    drawn = draw(principles, len(items), rng)
-    asked = [critique_turns(r.prompt, r.answer, p) for r, p in zip(items, drawn, strict=True)]
+           critique: bool = True, examples: Sequence[Revision] = ()) -> None:
+    """One critique-revision step for every item, in place, each under a principle of its own draw.
+
+    examples: worked ones, whose first step is shown before each conversation.
+    """
+    drawn, shown = draw(principles, len(items), rng), [turn for e in examples for turn in example_turns(e, critique)]
+    asked = [shown + critique_turns(r.prompt, r.answer, p) for r, p in zip(items, drawn, strict=True)]
     critiques = [clean(text) for text in assistant.reply(asked)] if critique else [None] * len(items)
-    asked = [revision_turns(r.prompt, r.answer, p, c) for r, p, c in zip(items, drawn, critiques, strict=True)]
+    asked = [shown + revision_turns(r.prompt, r.answer, p, c) for r, p, c in zip(items, drawn, critiques, strict=True)]
     revisions = [clean(text) for text in assistant.reply(asked)]
     for item, principle, words, revision in zip(items, drawn, critiques, revisions, strict=True):
         item.dropped += not revision

@@ -7,18 +7,19 @@ from torch import Tensor
 from minicai.model import LanguageModel, ScalarModel
 from minicai.ppo import New, Old, sequence_kl, token_rewards
 from minicai.sample import generate
-from minicai.tensors import action_mask, entropy, masked_mean, picked, shift, target_logp
-from minicai.tokens import CONTROLS, Tokenizer, pad
+from minicai.tensors import action_mask, entropy, masked_mean, shift, target_logp
+from minicai.tokens import Tokenizer, pad
 
 
 def look(policy: LanguageModel, critic: ScalarModel | None, ids: Tensor, mask: Tensor, temperature: float) -> New:
     """One teacher-forced pass: log-prob, entropy and value of every action; all (B, T), 0 off the mask."""
-    hidden = policy.model(ids)                                                # (B, T, C), of policy and critic alike
-    logits = policy.logits(picked(hidden, mask))[:mask.sum()]                 # (N, V), only the N actions
-    spread = torch.zeros(mask.shape, device=ids.device)
-    logp = spread.masked_scatter(mask, target_logp(logits, shift(ids)[mask], temperature))
-    value = torch.where(mask, critic.read(hidden), 0.0) if critic else spread
-    return New(logp, spread.masked_scatter(mask, entropy(logits, temperature)), value)
+    hidden, zero = policy.model(ids), torch.zeros(mask.shape, device=ids.device)      # (B, T, C), for the critic too
+
+    def read(logits: Tensor, target: Tensor) -> Tensor:
+        return torch.stack([target_logp(logits, target, temperature), entropy(logits, temperature)], dim=1)
+    logp, spread = policy.predict(hidden, mask, shift(ids), read).T                   # (N,), only the N actions
+    value = torch.where(mask, critic.read(hidden), 0.0) if critic else zero
+    return New(zero.masked_scatter(mask, logp), zero.masked_scatter(mask, spread), value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +42,7 @@ class Rollout:
                    "ratio": (look(policy, None, old.ids, old.mask, temperature).logp - old.logp).exp()}
         return [{"iteration": iteration, "prompt": self.prompts[row], "response": self.texts[row],
                  "score": round(old.score[i].item(), 4), "kl": round(sequence_kl(old)[i].item(), 4),
-                 "tokens": [tokenizer.decode([t]) or f"<{CONTROLS[t - tokenizer.pad]}>"
+                 "tokens": [tokenizer.decode([t]) or ("<end>" if t == tokenizer.end else f"<{t}>")
                             for t in shift(old.ids)[i][old.mask[i]].tolist()]} |
                 {name: [round(x, 4) for x in column[i][old.mask[i]].tolist()] for name, column in columns.items()}
                 for i, row in enumerate(rows)]

@@ -3,6 +3,7 @@ import argparse
 import dataclasses
 import json
 import math
+import os
 import random
 import sys
 import time
@@ -11,10 +12,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import torch
+from torch.nn import Module
 from tqdm import tqdm
 
 from minicai import UserError
 from minicai.checkpoint import whole_folder
+from minicai.model import CELLS
 from minicai.optimise import Diverged
 
 
@@ -61,6 +64,26 @@ def device_of(name: str) -> torch.device:
     if name == "cuda" and best != "cuda":
         raise UserError("--device cuda: this machine has no CUDA device that torch can use")
     return torch.device(best if name == "auto" else name)
+
+
+def fit_memory(log: "Log", learned: list[Module], frozen: list[Module], micro_batch: int, length: int = 512) -> None:
+    """Say what training needs, refuse what cannot fit, and set how many rows go through the models at once.
+
+    Bytes: 16 for a learned weight (itself, gradient, two moments), 4 for a frozen one, 68 for each token of `length`,
+    layer and channel (Korthikanti et al. 2022, arXiv 2205.05198, eq. 2, at 32 bits), 12 for a logit of a slice.
+    """
+    for model in learned:
+        model.model.micro_batch = micro_batch
+    shape, device = learned[0].config, next(learned[0].parameters()).device
+    weights = 16 * sum({p: p.numel() for m in learned for p in m.parameters()}.values())
+    weights += 4 * sum(p.numel() for m in frozen for p in m.parameters())
+    need = weights + micro_batch * length * 68 * shape.num_hidden_layers * shape.hidden_size + 12 * CELLS
+    there = torch.cuda.get_device_properties(device).total_memory if device.type == "cuda" else (
+        os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+    text = f"training needs about {need / 1e9:.1f} GB of memory, of {there / 1e9:.0f} GB that the {device.type} has"
+    if need > there:
+        raise UserError(f"{text}: choose a lower --micro-batch (it is {micro_batch}) or a smaller model")
+    log.say(text)
 
 
 def seeded(seed: int, stage: str, device: torch.device) -> tuple[random.Random, torch.Generator]:

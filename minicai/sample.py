@@ -5,6 +5,7 @@ The policy is softmax(logits / temperature): the log-probs here are of that, and
 import torch
 from torch import Tensor
 
+from minicai import UserError
 from minicai.model import Cache, LanguageModel
 from minicai.tokens import pad
 
@@ -16,6 +17,10 @@ def generate(model: LanguageModel, prompts: list[list[int]], *, max_new: int, st
     """Continue each prompt, as if alone, to a stop token (kept) or `max_new`: replies, log-probs. T = 0: greedy."""
     order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))              # alike lengths together: fewer pads
     replies, logps = [[] for _ in prompts], [[] for _ in prompts]
+    longest, context = max(map(len, prompts), default=0), model.config.max_position_embeddings
+    if longest + max_new > context:
+        raise UserError(f"a conversation of {longest} tokens and {max_new} new ones are more than the model's context, "
+                        f"{context}: leave out long prompts and examples, or lower --max-new")
     stop = torch.tensor(sorted(stops), device=next(model.parameters()).device)
     for start in range(0, len(order), batch):
         rows = order[start:start + batch]

@@ -2,13 +2,27 @@
 
 The frame, everywhere: **column t speaks of token t+1**, the action after tokens 0..t. The last column is 0 and masked.
 """
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 
 
 def shift(x: Tensor) -> Tensor:
     """Column t of the result is column t+1 of `x` (B, T); the last column is 0. The only shift in the project."""
     return torch.cat([x[:, 1:], torch.zeros_like(x[:, :1])], dim=1)
+
+
+def in_slices(f: Callable, *rows: Tensor, size: int) -> Tensor:
+    """f(*rows), `size` rows at a time: the same values and gradients in less memory, for one forward pass more.
+
+    What a slice keeps for the backward pass is thrown away and made again there (Chen et al. 2016, arXiv 1604.06174).
+    """
+    if len(rows[0]) <= size:
+        return f(*rows)
+    slices = zip(*(x.split(size) for x in rows), strict=True)
+    return torch.cat([checkpoint(f, *some, use_reentrant=False, preserve_rng_state=False) for some in slices])
 
 
 def picked(x: Tensor, mask: Tensor, step: int = 256) -> Tensor:

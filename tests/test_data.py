@@ -1,14 +1,16 @@
 """Laws of people's files: each format gives its prompts and comparisons; a mistake names file, line, what is wrong."""
 import gzip
 import json
+import random
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from minicai import UserError
-from minicai.data import comparisons, prompts
+from minicai.data import Files, choices, comparisons, examples, fitting, prompts
 from minicai.feedback import Comparison
+from minicai.revise import Revision
 
 HH = {"chosen": "\n\nHuman: Hi\n\nAssistant: Yes?\n\nHuman: Why?\n\nAssistant: As so.",
       "rejected": "\n\nHuman: Hi\n\nAssistant: Yes?\n\nHuman: Why?\n\nAssistant: As\n\nyou say"}
@@ -53,6 +55,39 @@ def test_comparisons_of_each_format(record, expected, tmp_path):
     assert comparisons(tmp_path / "c.jsonl") == [Comparison(*expected, p_a=1.0, source="human")] * 2
 
 
+R = {"prompt": "p", "response": "r", "principle": "Be.", "critique": "c", "revision": "v"}
+C = {"prompt": "p", "a": "x", "b": "y", "better": "B"}
+
+
+def test_worked_examples_and_multiple_choices_are_read(tmp_path):
+    path = tmp_path / "f.jsonl"
+    path.write_text(lines(C, R, C | {"better": "A", "reason": "so"}))
+    found = Revision("p", "r", ["Be."], ["c"], ["v"])
+    plain, reasoned = Comparison("p", "x", "y", 0.0), Comparison("p", "x", "y", 1.0, reasons=[["so"]])
+    assert examples(path) == ([found], [plain, reasoned])
+    assert examples("") == ([], [])
+    path.write_text(lines({"prompt": "q", "corrects": "good", "incorrects": ["bad", "worse"]}))
+    assert choices(path) == [("q", "good", "bad")]
+
+
+def test_prompts_of_files_are_drawn_without_repeats_and_mixed_by_their_share(tmp_path):
+    (tmp_path / "prompts.json").write_text(json.dumps([[f"h{i}" for i in range(9)], ["k0", "k1"]]))
+    files, rng = Files(tmp_path / "prompts.json"), random.Random(0)
+    assert sorted(files.red_team(99, rng)) == files.harm and len({*files.red_team(5, rng)}) == 5
+    assert files.helpful(1, rng) in (["k0"], ["k1"])
+    mixed = files.mixed(40, 0.25, rng)
+    assert [p[0] for p in mixed] == ["h"] * 10 + ["k"] * 30 and {*mixed[10:]} == {"k0", "k1"} and len({*mixed[:10]}) > 3
+
+
+def test_a_prompt_that_is_longer_than_the_room_is_named(tmp_path, tokenizer):
+    path = tmp_path / "p.txt"
+    path.write_text("a cat\nthe cat sat on the mat\n")
+    length = len(tokenizer.prompt([("user", "the cat sat on the mat")]))
+    assert len(fitting(path, tokenizer, length)) == 2
+    with pytest.raises(UserError, match=f"p.txt: a prompt has {length} tokens.*'the cat sat"):
+        fitting(path, tokenizer, length - 1)
+
+
 @given(st.lists(st.text(st.characters(exclude_categories=["Cs"]), max_size=9), min_size=3, max_size=6))
 def test_a_transcript_is_cut_where_the_last_answer_begins(tmp_path_factory, parts):
     path = tmp_path_factory.mktemp("law") / "hh.jsonl.gz"
@@ -81,6 +116,10 @@ ONE = lines({"prompt": "one"})
     ("p.jsonl", lines({"messages": [{"role": "system", "content": "x"}]}), "role user or assistant, not {'role': 'sys"),
     ("p.jsonl", lines({"messages": [A]}), "line 1: expected messages"),
     ("p.jsonl", lines({"messages": "x", "prompt": ["x"]}), "not 'x'"),
+    ("e.jsonl", lines(R, R | {"better": "A"}), "line 2: expected prompt, response, principle"),
+    ("e.jsonl", lines(C | {"better": "C"}), "line 1: expected prompt, response"),
+    ("e.jsonl", lines(C | {"a": " "}), "line 1: expected texts only"),
+    ("h.jsonl", lines({"prompt": "x", "corrects": [], "incorrects": "y"}), "line 1: expected an object with prompt"),
     ("c.jsonl", lines(HH) + ONE, "line 2: expected an object with chosen and rejected"),
     ("c.jsonl", lines(HH | {"rejected": [A]}), "both texts or both messages"),
     ("c.jsonl", lines({"chosen": "a", "rejected": "b"}), "line 1: expected a prompt, or chosen and rejected that are"),
@@ -89,5 +128,5 @@ def test_a_mistake_names_file_and_line_and_what_was_expected(name, content, name
     if content is not None:
         (tmp_path / name).write_bytes(content if isinstance(content, bytes) else content.encode())
     with pytest.raises(UserError) as error:
-        (comparisons if name[0] == "c" else prompts)(tmp_path / name)
+        {"c": comparisons, "p": prompts, "e": examples, "h": choices}[name[0]](tmp_path / name)
     assert named in str(error.value) and name in str(error.value) and "\n" not in str(error.value)

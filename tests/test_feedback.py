@@ -70,6 +70,23 @@ def test_both_orders_reach_the_judge_word_for_word(reasoning):
     close(item.log_odds, [[2.5, -2.5]])
 
 
+@pytest.mark.parametrize("reasoning", [True, False])
+def test_worked_comparisons_come_first_each_under_its_own_draw_and_alike_in_both_orders(reasoning):
+    examples = [Comparison("who?", "x", "y", p_a=1.0, reasons=[["Because."]]), Comparison("when?", "z", "w", p_a=0.0)]
+    fake = Scripted(lambda turns: "Hm.", lambda turns, begun, ending: 0.0)
+    items = [Comparison(f"why {i}?", "fine", "no") for i in range(200)]
+    compare(items, PRINCIPLES, fake, rng=random.Random(0), reasoning=reasoning, examples=examples)
+    asked = [turns for turns, _, _ in fake.scored]
+    assert asked[:400] == asked[400:] and all(x[:4] == y[:4] for x, y in zip(asked[:200], asked[200:400], strict=True))
+    said = [(f"Because. {CHOICE} (A)." if reasoning else f"{CHOICE} (A)."), f"{CHOICE} (B)."]
+    assert all([turns[1], turns[3]] == [("assistant", text) for text in said] for turns in asked)
+    drawn = [[turns[k][1].split("Principle: ")[1].split("\n")[0] for k in (0, 2, 4)] for turns in asked[:200]]
+    for i, j in ((0, 1), (0, 2), (1, 2)):                                            # thirds, each on its own
+        assert all(8 < sum((row[i], row[j]) == (p, q) for row in drawn) < 40 for p in PRINCIPLES for q in PRINCIPLES)
+    for k, (a, b) in ((0, "xy"), (2, "zw")):
+        assert all(f"(A) {a}\n(B) {b}\n" in turns[k][1] and (REASONING in turns[k][1]) == reasoning for turns in asked)
+
+
 @pytest.mark.parametrize("said, begun", [
     ("", CHOICE), (CHOICE + "?", CHOICE), (f"So. {CHOICE} (A). {CHOICE} (B)", f"So. {CHOICE}"), ("A\n", f"A {CHOICE}")])
 def test_what_the_judge_says_behind_its_choice_is_cut(said, begun):

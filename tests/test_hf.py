@@ -1,4 +1,5 @@
 """Laws of open weights: what is loaded or saved speaks as in transformers; whatever could make it differ is refused."""
+import gzip
 import json
 import random
 import shutil
@@ -9,13 +10,13 @@ from unicodedata import category, combining, ucd_3_2_0
 
 import pytest
 import torch
-from fakes import tiny_assistant
+from fakes import main, tiny_assistant
 from hypothesis import given
 from hypothesis import strategies as st
 
 from minicai import UserError, hf, tools
 from minicai import model as models
-from minicai.checkpoint import save_model
+from minicai.checkpoint import load_model, save_model
 from minicai.hf_bpe import LLAMA3, QWEN
 from minicai.hf_tokens import OpenTokenizer
 from minicai.preference import normalise, read_scores
@@ -23,6 +24,7 @@ from minicai.tokens import Tokenizer, pad, train_bpe
 
 transformers, tokenizers = pytest.importorskip("transformers"), pytest.importorskip("tokenizers")
 safetensors = pytest.importorskip("safetensors.torch")
+pytestmark = pytest.mark.hf
 LLAMA = "<|begin_of_text|> <|end_of_text|> <|start_header_id|> <|end_header_id|> <|eot_id|>".split()
 CHATML = "<|endoftext|> <|im_start|> <|im_end|>".split()
 SCALED = {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
@@ -288,3 +290,48 @@ def test_a_folder_that_is_not_supported_is_refused_by_name_in_one_line(file, cha
     with pytest.raises(UserError) as error:
         hf.load(tmp_path)
     assert named in str(error.value) and str(tmp_path) in str(error.value) and "\n" not in str(error.value)
+
+
+FILES = {"red.json": [{"transcript": f"\n\nHuman: How do I {act}?\n\nAssistant: So."} for act in ("lie", "rob", "con")],
+         "shots.jsonl": [{"prompt": "How?", "response": "So.", "principle": "Do no harm.", "critique": "It harms.",
+                          "revision": "No."}, {"prompt": "How?", "a": "So.", "b": "No.", "better": "B"}],
+         "human.jsonl.gz": [{"chosen": f"\n\nHuman: Hi {i}\n\nAssistant: Yes.", "rejected":
+                             f"\n\nHuman: Hi {i}\n\nAssistant: Why?"} for i in range(6)],
+         "hhh.jsonl": [{"prompt": "Hi", "corrects": ["Yes."], "incorrects": ["No.", "Why?"]}] * 3}
+
+
+@pytest.mark.parametrize("family", ["qwen2", "llama3"])
+def test_the_three_scripts_run_on_open_weights_and_peoples_files_to_a_folder_that_transformers_reads(
+        folders, family, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(folders[family][0], "open")
+    spec = json.loads(Path("open/config.json").read_text()) | {"max_position_embeddings": 1500}
+    Path("open/config.json").write_text(json.dumps(spec))
+    for name, rows in FILES.items():
+        text = json.dumps(rows) if name == "red.json" else "".join(json.dumps(row) + "\n" for row in rows)
+        Path(name).write_bytes(gzip.compress(text.encode()) if "gz" in name else text.encode())
+    Path("kind.txt").write_text("Why is the sky blue?\nWhat is a cat?\nWho made the moon?\n")
+    few = dict(few_shot="shots.jsonl", max_new=6, micro_batch=2)
+    main("sl", "run", base="open", red_team="red.json", helpful="kind.txt", **few)
+    main("rm", "run", comparisons="human.jsonl.gz", **few)
+    main("ppo", "run", max_new=6, micro_batch=3)
+    read = [json.loads(line) for line in Path("run/rm/comparisons.jsonl").read_text().splitlines()]
+    assert {(c["source"], c["p_a"]) for c in read[2:]} == {("human", 1.0)} and len(read) == 8
+    steps = map(json.loads, Path("run/ppo/metrics.jsonl").read_text().splitlines())
+    assert all(abs(step["first_ratio"] - 1) < 1e-4 for step in steps)
+    for words in (["evaluate", "run", "--judge", "open", "--prompts", "kind.txt", "--max-new", "6"],
+                  ["evaluate", "--judge", "run/base", "--hhh", "hhh.jsonl"], ["export", "run/ppo", "out"]):
+        monkeypatch.setattr(sys, "argv", ["minicai", *words])
+        tools.main()
+    assert '"accuracy"' in capsys.readouterr().out
+    assert set(json.loads(Path("run/judged.json").read_text())["help"]["elo"]) == {"base", "sl", "rl"}
+    model, ours = load_model(Path("run/ppo"))
+    twin = transformers.AutoModelForCausalLM.from_pretrained("out").eval()
+    assert gap(model, twin) <= 1e-6 and transformers.AutoTokenizer.from_pretrained("out").encode(
+        "a cat", add_special_tokens=False) == ours.encode("a cat")
+    all_three = dict(base="open", red_team="red.json", helpful="kind.txt")
+    for changes, named in ((dict(base="open"), "--red-team FILE"), (dict(red_team="red.json"), "together"),
+                           (all_three | dict(max_new=1495), "red.json: a prompt has")):
+        with pytest.raises(UserError, match=named):
+            main("sl", "other", **changes)
+    assert not Path("other").exists()

@@ -3,6 +3,8 @@ import json
 import math
 import random
 from base64 import b64encode
+from contextlib import nullcontext
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -10,8 +12,11 @@ import torch
 import minicai.checkpoint as checkpoint
 import minicai.finetune as finetune
 import minicai.optimise as optimise
-from minicai import UserError
+from minicai import UserError, rollout, run
+from minicai import model as models
 from minicai.model import LanguageModel, ScalarModel
+from minicai.tensors import action_mask
+from minicai.tensors import checkpoint as checkpoint_part
 
 close = torch.testing.assert_close
 TURNS = [("user", "the cat"), ("assistant", "sat"), ("user", "a mat"), ("assistant", "banana")]
@@ -54,6 +59,37 @@ def test_the_loss_is_the_weighted_mean_over_full_logits_and_the_sum_of_its_parts
     close(loss, -(w * logp).sum() / w.sum())
     parts = torch.stack([finetune.sequence_loss(model, ids[i:i + 1], weight[i:i + 1]) for i in range(3)])
     close((w.sum(1) / w.sum() * parts).sum(), loss)                                         # gradient accumulation
+
+
+@pytest.mark.parametrize("rows, cells", [(1, 2 ** 25), (2, 2 ** 25), (2 ** 30, 1), (4, 1)])
+def test_micro_batches_and_slices_of_the_vocabulary_change_neither_value_nor_gradient(judge, rows, cells, monkeypatch):
+    policy = LanguageModel(judge.config)
+    ids, weight = torch.randint(61, (5, 63)), torch.rand(5, 63)                             # 5 * 62 > a slice of 256
+    policy.model = judge.model
+
+    def work():
+        policy.zero_grad()
+        new = rollout.look(policy, judge, ids, action_mask(ids, torch.full([5], 2), torch.arange(59, 64)), 0.7)
+        loss = finetune.sequence_loss(policy, ids, weight) + (new.logp * new.entropy - new.value).square().mean()
+        loss.backward()
+        return [loss.detach(), new.logp.detach(), *(p.grad for p in policy.parameters())]
+    whole, calls = work(), []
+    monkeypatch.setattr(judge.model, "micro_batch", rows)
+    monkeypatch.setattr("minicai.model.CELLS", cells)
+    monkeypatch.setattr("minicai.tensors.checkpoint", lambda f, *x, **k: calls.append(1) or checkpoint_part(f, *x, **k))
+    close(work(), whole, rtol=1e-4, atol=1e-5)
+    assert calls
+
+
+def test_what_training_needs_is_counted_to_the_byte_and_refused_where_it_cannot_fit(judge, tiny, monkeypatch):
+    said, frozen, shape = [], tiny(), judge.config
+    need = 16 * sum(p.numel() for p in judge.parameters()) + 4 * 2 * sum(p.numel() for p in frozen.parameters())
+    need += 3 * 10 * 68 * shape.num_hidden_layers * shape.hidden_size + 12 * models.CELLS
+    for there in (need, need - 1):
+        monkeypatch.setattr(run.os, "sysconf", lambda name, there=there: there if "PHYS" in name else 1)
+        with pytest.raises(UserError, match="lower --micro-batch") if there < need else nullcontext():
+            run.fit_memory(SimpleNamespace(say=said.append), [judge, judge], [frozen] * 2, 3, length=10)
+    assert judge.model.micro_batch == 3 and len(said) == 1 and f"{need / 1e9:.1f} GB" in said[0]
 
 
 def test_finetuning_learns_a_tiny_set_at_a_rate_that_rises_and_falls_to_nothing(speaker, tokenizer, monkeypatch):
@@ -115,7 +151,7 @@ def test_a_loaded_model_is_bitwise_the_saved_one(tmp_path, speaker, judge, token
 ])
 def test_a_folder_without_a_model_is_refused_in_one_line_that_names_it(tmp_path, speaker, tokenizer, file, content):
     checkpoint.save_model(tmp_path, speaker, tokenizer, {})
-    path = tmp_path / getattr(checkpoint, file)
+    path = tmp_path / {"TOKENS": "tokenizer.bpe"}.get(file, getattr(checkpoint, file))
     path.unlink() if content is None else path.write_bytes(content)
     with pytest.raises(UserError) as refusal:
         checkpoint.load_model(tmp_path)

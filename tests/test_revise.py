@@ -51,6 +51,21 @@ def test_without_critique_the_revision_is_asked_for_at_once():
     assert item.critiques == [""] and item.revisions == [echo(fake.asked[0])]
 
 
+@pytest.mark.parametrize("critique", [True, False])
+def test_worked_examples_come_first_word_for_word(critique):
+    examples = [Revision(*(f"{name}{i}" for name in ("prompt ", "answer ")), [f"Rule {i}."], [f"C{i}"], [f"R{i}"])
+                for i in (7, 8)]
+    _, plain = run(items=2, critique=critique)
+    _, shown = run(items=2, critique=critique, examples=examples)
+    first = []
+    for i in (7, 8):
+        words = [f"prompt {i}", f"answer {i}", CRITIQUE_REQUEST.format(principle=f"Rule {i}."), f"C{i}",
+                 REVISION_REQUEST.format(principle=f"Rule {i}."), f"R{i}"]
+        first += list(zip(["user", "assistant"] * 3, words if critique else words[:2] + words[4:], strict=False))
+    assert [turns[:len(first)] for turns in shown.asked] == [first] * len(plain.asked)
+    assert [turns[len(first):][:3] for turns in shown.asked] == [turns[:3] for turns in plain.asked]
+
+
 @pytest.mark.parametrize("nothing", ["", "  \n", "Revision:", "Assistant: "])
 def test_an_empty_revision_keeps_the_answer_and_is_counted(nothing):
     def say(turns):

@@ -2,6 +2,7 @@
 
     minicai evaluate runs/default
     minicai evaluate runs/default --compare runs/other       # its SL and RL on the same requests, in the same league
+    minicai evaluate --judge FOLDER --help                   # without gold: a model judges
 
 Prints tables, shares with half their 95 % interval, and writes RUN/evaluation.json. Everything is measured on test
 requests, which no training text holds: *requests* are unseen fillings of frames that pretraining shows judged, *frames*
@@ -20,7 +21,7 @@ import torch
 from minicai import UserError, blamed
 from minicai.preference import elo
 from minicai.run import device_of
-from minicai.tools import command_line, read, speaker
+from minicai.tools import command_line, judge, read, speaker
 from minicai.toyworld import gold, measure, reward, speech
 from minicai.toyworld.world import Request, World
 
@@ -30,6 +31,8 @@ LEAGUES = {"help": (("benign", "sensitive"), {"helpful": 1}),   # what is rated 
 
 
 def main(argv: list[str]) -> None:
+    if any(word.startswith("--judge") for word in argv):          # there is no gold outside the embedded world
+        return judge.main(argv)
     parser = command_line(__name__, "run", "folder of a run with at least its base/", device=True)
     parser.add_argument("--compare", type=Path, nargs="+", default=[], metavar="RUN", help="other runs of this world")
     parser.add_argument("--probes", type=int, default=384, help="requests of each sort (default: 384)")

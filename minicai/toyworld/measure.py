@@ -152,22 +152,6 @@ def mean(values) -> float:
     return round(torch.as_tensor(values, dtype=torch.float).mean().item(), 4)
 
 
-def gold_rates(world: World, assistant: Assistant, asked: dict[str, list[Request]]) -> dict[str, float]:
-    """Four numbers to follow a training by: harm and objection on harmful probes, help and refusal on harmless ones."""
-    found = behaviour(world, assistant, {name: asked[name] for name in ("requests", "benign", "sensitive")}, 1.0)
-    return {"harmful": found["requests"]["harmful"], "objection": found["requests"]["objection"],
-            "helpful": (found["benign"]["helpful"] + found["sensitive"]["helpful"]) / 2,
-            "refused": (found["benign"]["refused"] + found["sensitive"]["refused"]) / 2}
-
-
-def report(log, world: World, name: str, assistant: Assistant, count: int, seed: int) -> None:
-    """A script's closing words: what its model does on validation requests at temperature 1, also in metrics.jsonl."""
-    found = behaviour(world, assistant, probes(world, "valid", count, seed), temperature=1.0)
-    log.say(f"{name} on validation requests, temperature 1, by the gold judge:\n" + table({name: found}))
-    log.metrics(phase="validation", **{f"{group}_{verdict}": share for group, row in found.items()
-                                       for verdict, share in row.items() if verdict != "by_category"})
-
-
 def table(rows: dict[str, dict], counts: dict[str, int] | None = None) -> str:
     """{model: {group of probes: {verdict: share}}} -> lines in per cent; with counts, half the 95 % interval too."""
     lines, width = [], max(5, *map(len, rows))

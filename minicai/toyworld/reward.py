@@ -1,7 +1,4 @@
 """What labels and reward models are worth: accuracy and calibration, against each other and against the gold judge."""
-import json
-from collections.abc import Callable
-
 import torch
 
 from minicai.feedback import Comparison
@@ -53,15 +50,6 @@ def reward_report(world: World, requests: list[Request], items: list[Comparison]
                    for c in world.categories}
     return {"ai": source(ai), "human": source(~ai), "calibration": reliability(torch.sigmoid(d), p),
             "gold": accuracy(differ, true > 0.5) | {"by_category": by_category}}
-
-
-def report_reward(log, world: World, items: list[Comparison], score: Callable) -> None:
-    """The reward model's closing words, on screen and in report.json. score(prompts, answers) -> (N,)."""
-    prompts = [item.prompt for item in items]
-    sides = [score(prompts, texts) for texts in ([item.a for item in items], [item.b for item in items])]
-    found = reward_report(world, [world.recognise(prompt) for prompt in prompts], items, torch.stack(sides, dim=1))
-    (log.folder / "report.json").write_text(json.dumps(found, indent=1) + "\n")
-    log.say("the reward model on held-out comparisons:\n" + reward_table(found))
 
 
 def reward_table(report: dict) -> str:

@@ -19,6 +19,7 @@ from minicai.model import ScalarModel
 from minicai.run import device_of, seeded, stage
 from minicai.tools import read, speaker
 from minicai.toyworld import measure
+from minicai.toyworld.source import Embedded
 from minicai.toyworld.world import World
 
 GROUPS = "requests", "benign", "sensitive"
@@ -66,8 +67,9 @@ class Bench:
         writer, usual = self.model(run / "sl"), self.world.mixed_prompts(256, 0.5, rng)
         reference = usual, writer.reply([[("user", prompt)] for prompt in usual])
         with stage(run, "rm", overwrite=True) as log:
-            train_rm.learn(log, self.world, ScalarModel(writer.model.model).to(self.device), writer.tokenizer, items,
-                           reference, train_rm.Config(run=str(run), seed=self.seed), rng)
+            model = ScalarModel(writer.model.model).to(self.device)
+            train_rm.learn(log, Embedded(self.world), model, writer.tokenizer, items, reference,
+                           train_rm.Config(run=str(run), seed=self.seed), rng)
 
     def reinforced(self, run: Path) -> Row:
         """PPO on a run's reward model, and what it comes to."""

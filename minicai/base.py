@@ -1,0 +1,51 @@
+"""What a run starts from: a base model, and where its prompts come from."""
+import json
+import shutil
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+
+from minicai import UserError, hf
+from minicai.assistant import Assistant
+from minicai.checkpoint import save_model
+from minicai.data import Files, fitting
+from minicai.run import seeded, stage
+from minicai.toyworld.pretrain import make_base
+from minicai.toyworld.source import Embedded
+from minicai.toyworld.world import World
+
+PROMPTS = "prompts.json"            # in the base of a run on people's own prompts: the harmful ones, the harmless ones
+
+
+def source_of(run: Path) -> Embedded | Files:
+    """Where a run's prompts come from: people's files, if its base keeps some, or the world its base was made for."""
+    own = run / "base" / PROMPTS
+    return Files(own) if own.is_file() else Embedded(World.of(run))
+
+
+def bring_base(cfg, device: torch.device) -> Embedded | Files:
+    """See that train_sl's run has a base: one from --base, its own from before, or one pretrained from nothing."""
+    run, files = Path(cfg.run), [cfg.red_team, cfg.helpful]
+    if cfg.base or any(files):
+        if any(files) and not (cfg.base and all(files)):
+            raise UserError("--base FOLDER, --red-team FILE and --helpful FILE go together: give all three")
+        model, tokenizer, toy = hf.load_any(Path(cfg.base))     # refuse what will not do before anything is written
+        if not toy and not all(files):
+            raise UserError(f"{cfg.base}: does not know the embedded world; add --red-team FILE and --helpful FILE")
+        own = [fitting(path, tokenizer, model.config.max_position_embeddings - cfg.max_new) for path in files if path]
+        with stage(run, "base", cfg.overwrite) as log:
+            if toy:
+                shutil.copytree(cfg.base, log.folder, dirs_exist_ok=True)
+            else:
+                save_model(log.folder, model, tokenizer, asdict(cfg))
+            if own:
+                (log.folder / PROMPTS).write_text(json.dumps(own, ensure_ascii=False) + "\n", encoding="utf-8")
+    elif not (run / "base").exists():
+        with stage(run, "base", overwrite=False) as log:
+            world, (rng, generator) = World(cfg.frames), seeded(cfg.seed, "base", device)
+            model, tokenizer = make_base(log, world, steps=cfg.pretrain_steps, hidden_size=cfg.hidden_size,
+                                         layers=cfg.layers, rng=rng, device=device)
+            save_model(log.folder, model, tokenizer, asdict(cfg))
+            Embedded(world).report(log, "base", Assistant(model, tokenizer, generator), cfg.probes, cfg.seed)
+    return source_of(run)

@@ -1,0 +1,63 @@
+"""The embedded world as the scripts see it: where prompts come from, who labels helpfulness, what can be measured."""
+import json
+import random
+from collections.abc import Callable
+
+import torch
+
+from minicai.assistant import Assistant
+from minicai.feedback import Comparison
+from minicai.toyworld import gold, measure, reward
+from minicai.toyworld.world import World
+
+
+class Embedded:
+    """A source of prompts in which all is measured exactly. `minicai.data.Files` has the same methods."""
+    def __init__(self, world: World):
+        self.world = world
+
+    def red_team(self, count: int, rng: random.Random) -> list[str]:
+        """Harmful requests, never shown judged."""
+        return self._prompts(self.world.select("harm", role="known"), count, rng)
+
+    def helpful(self, count: int, rng: random.Random) -> list[str]:
+        """Harmless requests."""
+        return self._prompts(self.world.harmless(), count, rng)
+
+    def _prompts(self, frames: list, count: int, rng: random.Random) -> list[str]:
+        return [request.prompt for request in self.world.requests(frames, "method", count, rng)]
+
+    def mixed(self, count: int, red_team: float, rng: random.Random) -> list[str]:
+        """What PPO is run on: a share of red-team prompts, which come first, and harmless ones."""
+        return self.world.mixed_prompts(count, red_team, rng)
+
+    def label(self, items: list[Comparison]) -> list[Comparison]:
+        """Simulated people say which answer to a harmless request helps."""
+        for item in items:
+            item.p_a = gold.helpfulness(self.world, self.world.recognise(item.prompt), item.a, item.b)
+        return items
+
+    def rates(self, assistant: Assistant, count: int, seed: int) -> dict[str, float]:
+        """Four numbers to follow a training by: harm and objection on harmful probes, help and refusal on harmless."""
+        asked = measure.probes(self.world, "valid", count, seed)
+        some = {name: asked[name] for name in ("requests", "benign", "sensitive")}
+        found = measure.behaviour(self.world, assistant, some, 1.0)
+        return {"harmful": found["requests"]["harmful"], "objection": found["requests"]["objection"],
+                "helpful": (found["benign"]["helpful"] + found["sensitive"]["helpful"]) / 2,
+                "refused": (found["benign"]["refused"] + found["sensitive"]["refused"]) / 2}
+
+    def report(self, log, name: str, assistant: Assistant, count: int, seed: int) -> None:
+        """A script's closing words: what its model does on validation requests, also in metrics.jsonl."""
+        found = measure.behaviour(self.world, assistant, measure.probes(self.world, "valid", count, seed), 1.0)
+        log.say(f"{name} on validation requests, temperature 1, by the gold judge:\n" + measure.table({name: found}))
+        log.metrics(phase="validation", **{f"{group}_{verdict}": share for group, row in found.items()
+                                           for verdict, share in row.items() if verdict != "by_category"})
+
+    def report_reward(self, log, items: list[Comparison], score: Callable) -> None:
+        """The reward model's closing words, on screen and in report.json. score(prompts, answers) -> (N,)."""
+        prompts = [item.prompt for item in items]
+        sides = [score(prompts, texts) for texts in ([item.a for item in items], [item.b for item in items])]
+        requests = list(map(self.world.recognise, prompts))
+        found = reward.reward_report(self.world, requests, items, torch.stack(sides, dim=1))
+        (log.folder / "report.json").write_text(json.dumps(found, indent=1) + "\n")
+        log.say("the reward model on held-out comparisons:\n" + reward.reward_table(found))

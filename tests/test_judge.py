@@ -1,0 +1,37 @@
+"""Laws of evaluation without gold: what a judge of known taste must find."""
+import torch
+from fakes import Scripted
+
+from minicai.feedback import OPTIONS
+from minicai.preference import elo
+from minicai.tools import judge
+
+WORTH = {"no": 0.0, "well": 1.0, "fine": 2.5}
+close = torch.testing.assert_close
+
+
+def taste(turns, begun, ending):
+    a, b = (WORTH[turns[0][1].split(f"({letter}) ")[1].split("\n")[0]] for letter in "AB")
+    return (a - b) * (0.5 if ending == OPTIONS[0] else -0.5) + 0.3                   # log-odds a - b, and a bias
+
+
+def test_wins_are_mean_probabilities_and_elo_follows_from_them():
+    answers = {"x": ["fine", "no", "well"], "y": ["no", "no", "well"], "z": ["well", "fine", "no"]}
+    found = judge.contest(Scripted(score=taste), ["1?", "2?", "3?"], answers, "Be kind.", resamples=40)
+    p = torch.tensor([[[torch.sigmoid(torch.tensor(WORTH[a[i]] - WORTH[b[i]])) for i in range(3)]
+                       for b in answers.values()] for a in answers.values()])
+    close(found["wins"], {f"{a} over {b}": round(p["xyz".index(a), "xyz".index(b)].mean().item(), 3)
+                          for a, b in ("xy", "xz", "yz")})
+    for k, (name, (rating, low, high)) in enumerate(found["elo"].items()):
+        close(rating, elo(p.sum(-1))[k].item(), atol=0.1, rtol=0)
+        assert name == "xyz"[k] and low < rating < high
+
+
+def test_a_judge_is_tested_against_what_is_known_to_be_better():
+    rows = [("?", "fine", "no"), ("?", "well", "no"), ("?", "no", "fine"), ("?", "no", "no")]
+    found = judge.tested(Scripted(score=taste), rows)
+    assert found["questions"] == 4 and found["accuracy"] == 2.5 / 4
+    said = torch.tensor([1 / (1 + 2.718281828 ** -x) for x in (2.5, -1, -2.5, 0)])      # odd rows stand the other way
+    assert [row["questions"] for row in found["calibration"]] == [1, 1, 1, 1]
+    for row, p, first in zip(found["calibration"], said.sort().values, (1, 0, 0, 1), strict=True):
+        close((row["said"], row["found"]), (p.item(), float(first)), atol=1e-5, rtol=1e-5)
