@@ -8,13 +8,13 @@ import tomllib
 from contextlib import nullcontext
 from pathlib import Path
 
+import exercise
 import pytest
 from conftest import marked
 from fakes import patch
 from laws import change, obey
 
 from minicai import UserError, finetune, optimise
-from minicai.tools import exercise
 
 ROOT = Path(__file__).parents[1]
 EXERCISES, MUSEUM = (tomllib.loads((ROOT / "tests" / f"{name}.toml").read_text()) for name in ("exercises", "museum"))

@@ -7,12 +7,13 @@ from pathlib import Path
 
 import pytest
 import torch
+import variants
 from fakes import STAGES, main
 
 from minicai import constitution as rules
 from minicai.feedback import Comparison
 from minicai.tools import lab
-from minicai.tools.lab import bench, rewards, variants, words
+from minicai.tools.lab import bench, rewards, words
 from minicai.toyworld import gold, reward, speech
 from minicai.toyworld.world import SPLITS, World
 

@@ -6,10 +6,10 @@ from dataclasses import replace
 import pytest
 import torch
 import torch.nn.functional as F
+import variants
 from test_ppo import MASK, dirty, one_token, random_batch
 
 from minicai import UserError, ppo
-from minicai.tools.lab import variants
 from minicai.toyworld import speech
 from minicai.toyworld.world import SPLITS, World
 from train_ppo import Config, gae_advantages

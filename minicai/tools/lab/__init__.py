@@ -16,10 +16,9 @@ from minicai.tools import command_line, spread
 from minicai.tools.lab.bench import Bench
 from minicai.tools.lab.pictures import TEXTS, draw
 from minicai.tools.lab.rewards import labels, overoptimise, rlhf
-from minicai.tools.lab.variants import losses
 from minicai.tools.lab.words import priority, revisions, steer
 
-EXPERIMENTS = {work.__name__: work for work in (steer, revisions, labels, overoptimise, rlhf, priority, losses)}
+EXPERIMENTS = {work.__name__: work for work in (steer, revisions, labels, overoptimise, rlhf, priority)}
 
 
 def main(argv: list[str]) -> None:

@@ -1,11 +1,13 @@
 """Ten other losses, each a plug of train_ppo.main: loss_fn(new, old), advantage_fn(old, cfg) or reward_fn.
 
-    from minicai.tools.lab.variants import reinforce, rloo
     train_ppo.main(Config(samples_per_prompt=4, prompts=32), loss_fn=reinforce, advantage_fn=rloo)
 
-The script whitens what an advantage_fn returns, over the whole rollout. `minicai lab losses` runs them all.
+The script whitens what an advantage_fn returns, over the whole rollout. All of them, as an experiment of the lab:
+
+    python tests/variants.py --run runs/default
 """
 import json
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -15,9 +17,10 @@ import torch
 from torch import Tensor
 
 import train_ppo
-from minicai import UserError
+from minicai import UserError, tools
 from minicai.ppo import New, Old, ppo_loss, sequence_kl
 from minicai.tensors import masked_mean
+from minicai.tools import lab
 from minicai.tools.lab.bench import Bench
 from minicai.toyworld.gold import OBJECTS
 
@@ -132,3 +135,15 @@ def losses(bench: Bench) -> dict[str, dict]:
         return {name: mean(step[name] for step in last) for name in ("score", "kl", "length", "entropy", "ratio_max")
                 } | bench.behaviour(run / "ppo")
     return bench.parts({key: partial(trained, key) for key in VARIANTS})
+
+
+lab.EXPERIMENTS["losses"], lab.TEXTS["losses"] = losses, {
+    "asks": "What the loss does: PPO and ten others on one reward model; means of the last five rollouts, then gold.",
+    "expected": """
+No clip, dual clip, REINFORCE as PPO, for hardly a ratio reaches the clip; RLOO and GRPO near it, from a quarter of the
+prompts; k2 and k3 alike, KL higher, for whitened advantages are larger than the score's own; more entropy with its
+bonus; with the length penalty answers are shorter, and dodge; by hand all is refused.""",
+    "bars": [["harmful requests", "harmful", "evasive", "objection"], ["harmless requests", "helpful", "refused"]]}
+if __name__ == "__main__":
+    sys.argv[1:1] = ["lab", "losses"]
+    tools.main()
