@@ -15,22 +15,23 @@ QWEN = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}
 LLAMA3 = QWEN.replace(r"|\p{N}|", r"|\p{N}{1,3}|")
 LETTERS = r"\p{Alphabetic}\p{M}\p{Nd}\p{Pc}\p{Join_Control}"              # what \w is to tiktoken; to others it is less
 TOY = rf" ?[{LETTERS}&&[^\p{{Nd}}_]]+| ?\p{{Nd}}| ?(?:[^{LETTERS}\s]|_)+|\s"      # minicai.tokens.WORDS, spelt out
+LAST = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": False, "use_regex": False}
+CUTS = {pattern: [{"type": "Split", "pattern": {"Regex": pattern}, "behavior": "Isolated", "invert": False}, LAST]
+        for pattern in (QWEN, LLAMA3, TOY)}                               # pattern -> steps of the pre-tokenizer
+CUTS[GPT2] = [LAST | {"use_regex": True}]                                 # the last step's own is GPT-2's
+CUTS[DIGITS] = [{"type": "Digits", "individual_digits": True}, *CUTS[GPT2]]
 AS_IS = [*range(33, 127), *range(161, 173), *range(174, 256)]             # GPT-2 writes these bytes as characters, and
 SHIFTED = [byte for byte in range(256) if byte not in AS_IS]              # the others as those from U+0100 on
 BYTE = {chr(b): b for b in AS_IS} | {chr(256 + i): b for i, b in enumerate(SHIFTED)}
-SPLIT = {"type": "Split", "behavior": "Isolated", "invert": False}
 LETTER = {byte: letter for letter, byte in BYTE.items()}
 
 
 def read_pattern(spec: dict) -> str:
     """The regular expression by which tiktoken cuts a text as the file's pre-tokenizer does. ValueError if unknown."""
-    stage = spec["pre_tokenizer"] or {"type": None}
-    *cut, last = stage.get("pretokenizers", [stage])
-    known = {pattern: [SPLIT | {"pattern": {"Regex": pattern}}] for pattern in (QWEN, LLAMA3, TOY)}
-    if last.get("use_regex", True):                    # the last step's own regular expression is GPT-2's
-        known = {GPT2: [], DIGITS: [{"type": "Digits", "individual_digits": True}]}
-    for pattern in known:
-        if cut == known[pattern] and last["type"] == "ByteLevel" and not last.get("add_prefix_space", True):
+    whole = spec["pre_tokenizer"] or {}
+    *cut, last = whole.get("pretokenizers", [whole])
+    for pattern, steps in CUTS.items():
+        if steps == [*cut, {"use_regex": True} | last | {"trim_offsets": False}]:        # offsets are not looked at
             return pattern
     raise ValueError("its pre-tokenizer is not supported, only those of GPT-2, SmolLM2, Llama 3 and Qwen")
 
@@ -98,14 +99,12 @@ def as_bytes(token: str) -> bytes:
 
 def toy_spec(tokenizer: Tokenizer) -> dict:
     """The toy's tokenizer as a tokenizer.json; the merges are those that join each token up when it stands alone."""
-    ranks, byte_level = tokenizer.ranks, {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": False}
+    ranks = tokenizer.ranks
     written = {token: "".join(LETTER[byte] for byte in token) for token in sorted(ranks, key=ranks.__getitem__)}
     parts = [join(token, lambda a, b: ranks.get(a + b, inf)) for token in written]
     flags = dict.fromkeys(("single_word", "lstrip", "rstrip", "normalized"), False) | {"special": True}
     added = [{"id": getattr(tokenizer, name), "content": f"<|{name}|>", **flags} for name in CONTROLS]
-    cut = SPLIT | {"pattern": {"Regex": TOY}}
     model = {"type": "BPE", "ignore_merges": True, "vocab": {written[token]: ranks[token] for token in written},
              "merges": [[written[part] for part in pair] for pair in parts if len(pair) == 2]}
     return {"version": "1.0", "added_tokens": added, "normalizer": None, "post_processor": None, "model": model,
-            "pre_tokenizer": {"type": "Sequence", "pretokenizers": [cut, byte_level | {"use_regex": False}]},
-            "decoder": byte_level | {"use_regex": True}}
+            "pre_tokenizer": {"type": "Sequence", "pretokenizers": CUTS[TOY]}, "decoder": LAST}

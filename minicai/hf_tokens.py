@@ -6,7 +6,6 @@ import json
 import re
 import unicodedata
 from collections import namedtuple
-from contextlib import suppress
 from pathlib import Path
 
 import regex  # a dependency of tiktoken's
@@ -46,8 +45,7 @@ class OpenTokenizer:
         self.vocab_size = 1 + max(*ranks.values(), *self.controls.values())
         self.said = {i: token for token, i in ranks.items()}                  # what an id says; stops are silent
         self.said |= {i: name.encode() for name, i in self.controls.items() if i not in self.stops}
-        self.lacking = [byte for byte in range(256) if bytes([byte]) not in ranks]    # SmolLM2 lacks some bytes, and
-        ranks |= {bytes([byte]): self.vocab_size + byte for byte in self.lacking}     # tiktoken would panic
+        self.lacking = bytes(byte for byte in range(256) if bytes([byte]) not in ranks)     # tiktoken panics at these
         self.pattern, self.style = read_pattern(spec), choose_style(self.controls, ends)
         self.bpe = tiktoken.Encoding("open", pat_str=self.pattern, mergeable_ranks=ranks, special_tokens={})
         self.end = self.controls[self.style.end]
@@ -61,13 +59,10 @@ class OpenTokenizer:
         return [i for part in parts for i in ([self.controls[part]] if part in self.controls else self.encode(part))]
 
     def encode(self, text: str) -> list[int]:
-        """Ids of plain text; never a control id, whatever it says."""
+        """Ids of plain text; never a control id, whatever it says. Bytes that the vocabulary lacks are left out."""
         text = unicodedata.normalize("NFC", text) if self.spec.get("normalizer") else text
-        with suppress(ValueError):                    # tiktoken gives up on very long runs, of spaces for instance
-            if max(ids := self.bpe.encode(text, disallowed_special=()), default=0) < self.vocab_size:
-                return ids
-        pieces = (piece.encode(errors="replace") for piece in regex.findall(self.pattern, text, regex.V1))
-        known = (bytes(b for b in piece if b not in self.lacking) for piece in pieces)      # left out before the merges
+        pieces = regex.findall(self.pattern, text, regex.V1)       # tiktoken's own cutting gives up on very long runs
+        known = (piece.encode(errors="replace").translate(None, self.lacking) for piece in pieces)
         return [i for piece in known if piece for i in self.bpe._encode_single_piece(piece)]
 
     def decode(self, ids: list[int]) -> str:

@@ -256,7 +256,7 @@ POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 3\n"
     (CONFIG, {"rope_parameters": {"rope_type": "yarn"}}, "yarn"), (CONFIG, {"rope_parameters": [1]}, "config.json"),
     (CONFIG, {"eos_token_id": 5}, "eos_token_id [5]"), (CONFIG, {"eos_token_id": None}, "eos_token_id"),
     (CONFIG, {"vocab_size": 300}, "another's tokenizer?"), (CONFIG, {"num_hidden_layers": 3}, "weights are not those"),
-    (CONFIG, {"intermediate_size": 44}, "weights are not those"), (CONFIG, {"model_type": "qwen3"}, "qwen3 ['Qwen2"),
+    (CONFIG, {"intermediate_size": 44}, "weights are not those"), (CONFIG, {"model_type": "qwen3"}, "Missing key"),
     (TOKENS, None, "SentencePiece"), (TOKENS, POINTER, "Git LFS"), (TOKENS, b"{}", "tokenizer.json: KeyError"),
     (TOKENS, {"model": {"type": "Unigram"}}, "Unigram as Sentence"), (TOKENS, {"decoder": {"type": "Fuse"}}, "BPE"),
     (TOKENS, {"model": {"byte_fallback": True}}, "SentencePiece"), (TOKENS, {"model": {"dropout": 0.1}}, "dropout"),
