@@ -9,24 +9,23 @@ from pathlib import Path
 import torch
 
 from minicai import UserError, blamed, checkpoint
-from minicai.data import POINTER, read_text
+from minicai.data import read_text
 from minicai.hf_bpe import toy_spec
 from minicai.hf_tokens import OpenTokenizer
 from minicai.model import LanguageModel, ModelConfig, ScalarModel
 from minicai.tokens import Tokenizer
 
-SWITCHES = {"llama": (False, False), "qwen2": (True, False), "qwen3": (False, True)}         # attention_bias, qk_norm
+KINDS = {(False, False): "llama", (True, False): "qwen2", (False, True): "qwen3"}             # attention_bias, qk_norm
 SUPPORTED = "supported: Llama 3.x and SmolLM2 (llama), Qwen2.5 (qwen2), Qwen3 (qwen3), for causal language modelling"
 CONFIG, GENERATION, TOKENS = "config.json", "generation_config.json", "tokenizer.json"
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
 SIZES = "vocab_size hidden_size intermediate_size num_hidden_layers num_attention_heads max_position_embeddings".split()
 SETTINGS = [*SIZES, *"num_key_value_heads head_dim rms_norm_eps rope_theta tie_word_embeddings".split()]
 SCALING = "factor low_freq_factor high_freq_factor original_max_position_embeddings".split()
-ROPES = ("default", "llama3")
-ALLOWED = {"model_type": [*SWITCHES], "architectures": [[kind.capitalize() + "ForCausalLM"] for kind in SWITCHES],
-           "quantization_config": (), "hidden_act": ["silu"], "use_sliding_window": [False], "attention_bias": [False],
-           "mlp_bias": [False], "partial_rotary_factor": [1.0], "layer_type": ["full_attention"], "rope_type": ROPES,
-           "type": ROPES}                                        # all else that a config may ask for is of no effect
+ALLOWED = {"model_type": [*KINDS.values()],
+           "architectures": [[kind.capitalize() + "ForCausalLM"] for kind in KINDS.values()],
+           "rope_type": ["default", "llama3"], "partial_rotary_factor": [1], "layer_type": ["full_attention"],
+           "use_sliding_window": [False], "quantization_config": [], "hidden_act": ["silu"]}
 
 
 def load(folder: str | Path, device: str | torch.device = "cpu") -> tuple[LanguageModel, OpenTokenizer]:
@@ -68,7 +67,8 @@ def read_json(path: Path) -> dict:
 def model_config(spec: dict) -> ModelConfig:
     """config.json, in old and new spellings -> ModelConfig. ValueError says what is not supported."""
     kind, rope = str(spec.get("model_type")), spec.get("rope_parameters") or spec.get("rope_scaling") or {}
-    asked = [("model_type", kind), *spec.items(), *rope.items()]
+    rope_type = rope.get("rope_type", rope.get("type", "default"))
+    asked = [("model_type", kind), ("rope_type", rope_type), *spec.items(), *rope.items()]
     asked += [("layer_type", name) for name in spec.get("layer_types") or []]
     odd = [f"{key} {value}" for key, value in asked if value is not None and value not in ALLOWED.get(key, [value])]
     odd += [f"{key} {spec.get(key)}" for key in SIZES if not isinstance(spec.get(key), int)]
@@ -77,32 +77,26 @@ def model_config(spec: dict) -> ModelConfig:
     usual = {"num_key_value_heads": spec["num_attention_heads"], "rms_norm_eps": 1e-6, "rope_theta": 10000.0,
              "head_dim": spec["hidden_size"] // spec["num_attention_heads"], "tie_word_embeddings": False}
     given = usual | {key: value for key, value in asked if value is not None}
-    scaled, (bias, norm) = "llama3" in (rope.get("rope_type"), rope.get("type")), SWITCHES[kind]
-    return ModelConfig(**{key: given[key] for key in SETTINGS}, attention_bias=bias, qk_norm=norm,
-                       rope_scaling=tuple(float(rope[key]) for key in SCALING) if scaled else (),
+    return ModelConfig(**{key: given[key] for key in SETTINGS}, attention_bias=kind == "qwen2", qk_norm=kind == "qwen3",
+                       rope_scaling=tuple(float(rope[key]) for key in SCALING) if rope_type == "llama3" else (),
                        dtype="float32" if "float32" in (spec.get("dtype"), spec.get("torch_dtype")) else "auto")
 
 
-def safetensors():
-    """The package, which only open weights need."""
+def _safetensors():
     with blamed('open weights need the package safetensors: pip install "minicai[hf]"'):
         import safetensors.torch
     return safetensors.torch
 
 
 def read_weights(folder: Path) -> dict[str, torch.nn.Parameter]:
-    """All tensors of the folder's safetensors, a single file or shards, in fp32."""
+    """All tensors of the folder's safetensors, a single file or shards, in fp32. Nothing outside of it is read."""
     names, state = [WEIGHTS], {}
     if (folder / INDEX).exists() and not (folder / WEIGHTS).exists():
         with blamed(folder / INDEX):
-            names = sorted({*read_json(folder / INDEX)["weight_map"].values()})
-            if odd := [name for name in names if Path(name).name != name]:
-                raise ValueError(f"{odd[0]!r} is no plain file name")
+            names = sorted({Path(name).name for name in read_json(folder / INDEX)["weight_map"].values()})
     for path in (folder / name for name in names):
-        with blamed(f"{path}: expected {WEIGHTS}, or {INDEX} and all its shards"):
-            if path.stat().st_size < 1000 and path.read_bytes().startswith(POINTER):
-                raise ValueError("this is a pointer of Git LFS, not the file itself; fetch it with: git lfs pull")
-            tensors = safetensors().load_file(path)
+        with blamed(f"{path}: expected {WEIGHTS}, or all shards of {INDEX}, and no Git LFS pointers (git lfs pull)"):
+            tensors = _safetensors().load_file(path)
             if odd := {t.dtype for t in tensors.values()} - {torch.float32, torch.bfloat16, torch.float16}:
                 raise ValueError(f"{odd.pop()}, so the weights are quantised: not supported")
         state |= {name: torch.nn.Parameter(tensor.float()) for name, tensor in tensors.items()}
@@ -112,8 +106,7 @@ def read_weights(folder: Path) -> dict[str, torch.nn.Parameter]:
 def save(model: LanguageModel | ScalarModel, tokenizer: Tokenizer | OpenTokenizer, folder: str | Path) -> None:
     """Write a new folder that transformers and vLLM load as it is: the same logits, the same ids.
 
-    A ScalarModel becomes a sequence classification with one label, which has no bias: it is our score plus mean / std
-    (`score_offset` in config.json). It is read where the padding begins: at <end>, as ours is.
+    A ScalarModel becomes a classifier with one label, read at <end> as ours is: our score and `score_offset`.
     """
     folder, scalar = Path(folder), isinstance(model, ScalarModel)
     if folder.exists():
@@ -128,23 +121,22 @@ def save(model: LanguageModel | ScalarModel, tokenizer: Tokenizer | OpenTokenize
         spec |= {"score_offset": (mean / std).item(), "id2label": {"0": "score"}, "label2id": {"score": 0}}
     elif model.config.tie_word_embeddings:
         del state["lm_head.weight"]
-    ids = {"bos_token_id": next(iter(tokenizer.start), None), "pad_token_id": tokenizer.pad}
+    ids = {"bos_token_id": next(iter(tokenizer.ids.start), None), "pad_token_id": tokenizer.pad}
     files = {CONFIG: spec | ids | {"eos_token_id": tokenizer.end}, TOKENS: tokenizer.spec,
              GENERATION: ids | {"eos_token_id": tokenizer.ends, "do_sample": True, "top_k": 0},
              "tokenizer_config.json": {
                  "tokenizer_class": "PreTrainedTokenizerFast", "model_max_length": model.config.max_position_embeddings,
                  "clean_up_tokenization_spaces": False, "chat_template": tokenizer.chat_template(),
-                 "eos_token": tokenizer.style.end,
-                 "pad_token": next(name for name, i in tokenizer.controls.items() if i == tokenizer.pad)}}
+                 "eos_token": tokenizer.style.end, "pad_token": tokenizer.bpe.decode([tokenizer.pad])}}
     with checkpoint.whole_folder(folder) as part:
-        safetensors().save_file(state, part / WEIGHTS, metadata={"format": "pt"})
+        _safetensors().save_file(state, part / WEIGHTS, metadata={"format": "pt"})
         for name, value in files.items():
             (part / name).write_text(json.dumps(value, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
 
 
 def config_json(c: ModelConfig, purpose: str) -> dict:
     """ModelConfig -> config.json, in the spelling that old and new versions of transformers read."""
-    kind = next(kind for kind, switches in SWITCHES.items() if switches == (c.attention_bias, c.qk_norm))
+    kind = KINDS[c.attention_bias, c.qk_norm]
     scaling = {"rope_type": "llama3", **dict(zip(SCALING, c.rope_scaling, strict=True))} if c.rope_scaling else None
     return {"architectures": [kind.capitalize() + purpose], "model_type": kind, "hidden_act": "silu",
             **{key: getattr(c, key) for key in SETTINGS}, "rope_scaling": scaling, "attention_bias": False,

@@ -18,7 +18,7 @@ from tqdm import tqdm
 from minicai import UserError
 from minicai.assistant import Assistant
 from minicai.checkpoint import load_model
-from minicai.data import choices, prompts
+from minicai.data import comparisons, prompts
 from minicai.feedback import ask, label
 from minicai.hf import load_any
 from minicai.preference import elo
@@ -40,7 +40,8 @@ def main(argv: list[str]) -> None:
     parser.add_argument("--max-new", type=int, default=80, help="longest answer in tokens (default: 80)")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
     args = parser.parse_args(argv)
-    device, rows = device_of(args.device), choices(args.hhh) if args.hhh else prompts(args.prompts)
+    rows = [(row.prompt, row.a, row.b) for row in comparisons(args.hhh)] if args.hhh else prompts(args.prompts)
+    device = device_of(args.device)
     if args.prompts and not args.run:
         parser.error("--prompts needs the folder of a run as well")
     model, tokenizer, _ = load_any(args.judge, device)
