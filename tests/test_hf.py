@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from unicodedata import category, combining, ucd_3_2_0
 
+import jinja2
 import pytest
 import torch
 from fakes import main, tiny_assistant
@@ -176,6 +177,10 @@ def test_turns_by_hand(trained):
     assert plain.render(TURNS[:2]) == ids(base, "\n\nHuman:", " Hi  there", "\n\nAssistant:", " well<|endoftext|>")
     assert plain.prompt(TURNS[:1], "I") == ids(base, "\n\nHuman:", " Hi  there", "\n\nAssistant:", " I")
     assert plain.decode(ids(base, " 2, I say\n\nHuman: why?<|endoftext|>")) == "2, I say"
+    for talk in (TURNS, [("user", ""), ("assistant", "")]):                      # an empty turn has no space to lead it
+        written = jinja2.Template(plain.chat_template()).render(messages=[
+            {"role": role, "content": text} for role, text in talk])
+        assert plain.render(talk) == ids(base, written)
     assert header.prompt(TURNS[:1]) == ids(llama, "<|begin_of_text|><|start_header_id|>user<|end_header_id|>\n\n",
                                            "Hi  there<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\n")
     assert chat.decode([*chat.encode("<think>"), chat.controls["<think>"], chat.end]) == "<think>" * 2
@@ -290,6 +295,7 @@ def test_a_folder_that_is_not_supported_is_refused_by_name_in_one_line(file, cha
     with pytest.raises(UserError) as error:
         hf.load(tmp_path)
     assert named in str(error.value) and str(tmp_path) in str(error.value) and "\n" not in str(error.value)
+    assert "/../" not in str(error.value)                                        # no shard is looked for outside
 
 
 FILES = {"red.json": [{"transcript": f"\n\nHuman: How do I {act}?\n\nAssistant: So."} for act in ("lie", "rob", "con")],

@@ -40,14 +40,13 @@ def main(argv: list[str]) -> None:
     parser.add_argument("--max-new", type=int, default=80, help="longest answer in tokens (default: 80)")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
     args = parser.parse_args(argv)
-    rows = [(row.prompt, row.a, row.b) for row in comparisons(args.hhh)] if args.hhh else prompts(args.prompts)
-    device = device_of(args.device)
+    device, rows = device_of(args.device), comparisons(args.hhh) if args.hhh else prompts(args.prompts)
     if args.prompts and not args.run:
         parser.error("--prompts needs the folder of a run as well")
     model, tokenizer, _ = load_any(args.judge, device)
     judge = Assistant(model, tokenizer, torch.Generator(device).manual_seed(0), batch=64)
     if args.hhh:
-        print(json.dumps(tested(judge, rows), indent=1))
+        print(json.dumps(tested(judge, [(row.prompt, row.a, row.b) for row in rows]), indent=1))
         return
     answers = {}
     for name, folder in {"base": "base", "sl": "sl", "rl": "ppo"}.items():
