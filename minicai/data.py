@@ -5,7 +5,6 @@ A prompt is one string. Earlier turns of a longer conversation stand in it as te
 import gzip
 import json
 import random
-import re
 from collections.abc import Callable
 from os.path import commonprefix
 from pathlib import Path
@@ -15,13 +14,10 @@ from minicai.feedback import Comparison
 from minicai.revise import Revision
 
 SPEAKERS, REPLY = {"user": "Human", "assistant": "Assistant"}, "\n\nAssistant:"
-POINTER = b"version https://git-lfs"                         # how the stand-in for a file not fetched begins
 
 
 class Files:
-    """Prompts of people's own in place of a world's, kept in the run's base. `toyworld.source.Embedded` has the same
-    methods; here nobody knows the truth, so a report shows answers, and how far a reward model keeps to its labels.
-    """
+    """Prompts of people's own, kept in the run's base, in place of `toyworld.source.Embedded`: nobody knows truth."""
     def __init__(self, path: Path):
         with blamed(f"{path}: expected what train_sl.py wrote"):
             self.harm, self.kind = json.loads(path.read_text(encoding="utf-8"))
@@ -37,8 +33,7 @@ class Files:
         return rng.choices(self.harm, k=harm) + rng.choices(self.kind, k=count - harm)
 
     def label(self, items: list[Comparison]) -> list[Comparison]:
-        """Nobody here can say which answer helps: see `--comparisons`."""
-        return []
+        return []                                            # nobody here can say which answer helps: --comparisons
 
     def rates(self, assistant, count: int, seed: int) -> dict[str, float]:
         return {}
@@ -49,17 +44,17 @@ class Files:
         log.say(f"{name} answers:" + "".join(f"\nHuman: {p}\nAssistant: {r}" for p, r in zip(asked, said, strict=True)))
 
     def report_reward(self, log, items: list[Comparison], score: Callable) -> None:
-        a, b = (score([i.prompt for i in items], texts) for texts in ([i.a for i in items], [i.b for i in items]))
-        found = [(i, (x > 0) == (i.p_a > 0.5)) for i, x in zip(items, (a - b).tolist(), strict=True)]
+        a, b = (score([i.prompt for i in items], [getattr(i, side) for i in items]) for side in "ab")
         for source in ("ai", "human"):
-            right = [good for i, good in found if i.source == source and abs(i.p_a - 0.5) > 0.25]
+            right = [(x > 0) == (i.p_a > 0.5) for i, x in zip(items, (a - b).tolist(), strict=True)
+                     if i.source == source and abs(i.p_a - 0.5) > 0.25]
             log.say(f"the reward model keeps to {sum(right)} of {len(right)} sure held-out labels ({source})")
 
 
 def prompts(path: str | Path) -> list[str]:
     """The prompts of a text file, one a line, or of JSON records. UserError names file and line of what is wrong."""
     text = read_text(path)
-    if not re.search(r"\.jsonl?(\.gz)?$", str(path)) and not text.lstrip().startswith(("{", "[{")) and text.strip():
+    if not {".json", ".jsonl"} & {*Path(path).suffixes} and not text.lstrip().startswith(("{", "[{")) and text.strip():
         return [line.strip() for line in text.split("\n") if line.strip()]
     return read_records(path, text, prompt_of)
 
@@ -85,28 +80,14 @@ def examples(path: str | Path) -> tuple[list[Revision], list[Comparison]]:
 
 def example_of(record: dict) -> Revision | Comparison:
     """prompt, response, principle, critique, revision; or prompt, a, b, better ("A" or "B") and perhaps reason."""
-    if not all(isinstance(text, str) and text.strip() for text in record.values()):
-        raise ValueError("expected texts only, and none empty")
-    r = {key: clean(text) for key, text in record.items()}
+    r = {key: clean(text) for key, text in record.items() if isinstance(text, str) and text.strip()}
     if r.keys() == {"prompt", "response", "principle", "critique", "revision"}:
         return Revision(r["prompt"], r["response"], [r["principle"]], [r["critique"]], [r["revision"]])
     if r.keys() - {"reason"} == {"prompt", "a", "b", "better"} and r["better"] in ("A", "B"):
         reasons = [[r["reason"]]] if "reason" in r else []
         return Comparison(r["prompt"], r["a"], r["b"], p_a=float(r["better"] == "A"), reasons=reasons)
-    raise ValueError("expected prompt, response, principle, critique and revision, or prompt, a, b and better (A or B)")
-
-
-def choices(path: str | Path) -> list[tuple[str, str, str]]:
-    """Rows with prompt, corrects, incorrects (a text or texts) -> (prompt, the better answer, a worse one) of all."""
-    return read_records(path, read_text(path), choice_of)
-
-
-def choice_of(record: dict) -> tuple[str, str, str]:
-    better, worse = (record[key][0] if isinstance(record.get(key), list) and record[key] else record.get(key)
-                     for key in ("corrects", "incorrects"))
-    if not isinstance(better, str) or not isinstance(worse, str):
-        raise ValueError("expected an object with prompt, corrects and incorrects, texts or lists of texts")
-    return asked(record.get("prompt")), clean(better), clean(worse)
+    raise ValueError("expected prompt, response, principle, critique, revision, or prompt, a, b, better (A or B), "
+                     "all of them texts, none empty")
 
 
 def read_text(path: str | Path) -> str:
@@ -114,7 +95,7 @@ def read_text(path: str | Path) -> str:
     with blamed(f"{path}: cannot be read"):
         raw = Path(path).read_bytes()
         raw = gzip.decompress(raw) if raw.startswith(b"\x1f\x8b") else raw
-    if raw.startswith(POINTER):
+    if raw.startswith(b"version https://git-lfs"):
         raise UserError(f"{path}: is a pointer of Git LFS, not the file itself; fetch it with: git lfs pull")
     try:
         return raw.decode("utf-8-sig")
@@ -140,25 +121,20 @@ def read_records(path: str | Path, text: str, read: Callable) -> list:
 def prompt_of(record: dict) -> str:
     """What a record asks: its prompt or messages, a transcript's first question, or what two answers are answers to."""
     if "transcript" in record:
-        question = re.match(rf"\s*Human:(.*?)({REPLY}|\Z)", str(record["transcript"]), re.DOTALL)
-        return asked(question and question[1])
-    if given := record.get("prompt") or record.get("messages"):
-        return asked(given)
-    if "chosen" in record:
-        return comparison_of(record).prompt
-    raise ValueError("expected an object with a prompt, messages, a transcript, or chosen and rejected")
+        return asked(str(record["transcript"]).partition("Human:")[2].partition(REPLY)[0])
+    given = record.get("prompt") or record.get("messages")
+    return asked(given) if given or "chosen" not in record else comparison_of(record).prompt
 
 
 def comparison_of(record: dict) -> Comparison:
-    """Two transcripts (hh-rlhf), or texts or messages with a prompt or without (TRL) -> Comparison."""
-    prompt, *both = (record.get(key) for key in ("prompt", "chosen", "rejected"))
-    if not all(isinstance(x, str) for x in both) and not all(isinstance(x, list) for x in both):
-        raise ValueError("expected an object with chosen and rejected, both texts or both messages")
-    if prompt is None or isinstance(both[0], list):            # transcripts: the same up to the last answer
-        both = [transcript(x) if isinstance(x, list) else x for x in both]
-        cut = commonprefix(both).rfind(REPLY)
-        if cut < 0:
-            raise ValueError(f"expected a prompt, or chosen and rejected that are the same up to {REPLY!r}")
+    """Transcripts (hh-rlhf), texts or messages with a prompt or without (TRL), multiple choice (HHH) -> Comparison."""
+    both = [record.get(key, record.get(other)) for key, other in (("chosen", "corrects"), ("rejected", "incorrects"))]
+    both = [x[0] if isinstance(x, list) and x and isinstance(x[0], str) else x for x in both]    # of many, the first
+    if [*map(type, both)] not in ([str, str], [list, list]):
+        raise ValueError("expected an object with chosen and rejected, or corrects and incorrects, both alike")
+    both = [transcript(x) if isinstance(x, list) else x for x in both]
+    prompt, cut = record.get("prompt"), commonprefix(both).rfind(REPLY)
+    if cut >= 0:                                             # whole conversations, the same up to the last answer
         prompt, both = prompt or both[0][:cut], [x[cut + len(REPLY):] for x in both]
     return Comparison(asked(prompt), *map(clean, both), p_a=1.0, source="human")
 
@@ -169,7 +145,7 @@ def asked(given: str | list) -> str:
         given = transcript(given[:-1] if transcript(given) and given[-1]["role"] == "assistant" else given)
     prompt = clean(given).removeprefix("Human:").removesuffix(REPLY).strip() if isinstance(given, str) else ""
     if not prompt:
-        raise ValueError("expected a prompt that is a text and not empty")
+        raise ValueError(f"expected a prompt, messages, a transcript, or answers alike up to the last {REPLY!r}")
     return prompt
 
 

@@ -15,22 +15,23 @@ QWEN = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}
 LLAMA3 = QWEN.replace(r"|\p{N}|", r"|\p{N}{1,3}|")
 LETTERS = r"\p{Alphabetic}\p{M}\p{Nd}\p{Pc}\p{Join_Control}"              # what \w is to tiktoken; to others it is less
 TOY = rf" ?[{LETTERS}&&[^\p{{Nd}}_]]+| ?\p{{Nd}}| ?(?:[^{LETTERS}\s]|_)+|\s"      # minicai.tokens.WORDS, spelt out
+LAST = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": False, "use_regex": False}
+CUTS = {pattern: [{"type": "Split", "pattern": {"Regex": pattern}, "behavior": "Isolated", "invert": False}, LAST]
+        for pattern in (QWEN, LLAMA3, TOY)}                               # pattern -> steps of the pre-tokenizer
+CUTS[GPT2] = [LAST | {"use_regex": True}]                                 # the last step's own is GPT-2's
+CUTS[DIGITS] = [{"type": "Digits", "individual_digits": True}, *CUTS[GPT2]]
 AS_IS = [*range(33, 127), *range(161, 173), *range(174, 256)]             # GPT-2 writes these bytes as characters, and
 SHIFTED = [byte for byte in range(256) if byte not in AS_IS]              # the others as those from U+0100 on
 BYTE = {chr(b): b for b in AS_IS} | {chr(256 + i): b for i, b in enumerate(SHIFTED)}
-SPLIT = {"type": "Split", "behavior": "Isolated", "invert": False}
 LETTER = {byte: letter for letter, byte in BYTE.items()}
 
 
 def read_pattern(spec: dict) -> str:
     """The regular expression by which tiktoken cuts a text as the file's pre-tokenizer does. ValueError if unknown."""
-    stage = spec["pre_tokenizer"] or {"type": None}
-    *cut, last = stage.get("pretokenizers", [stage])
-    known = {pattern: [SPLIT | {"pattern": {"Regex": pattern}}] for pattern in (QWEN, LLAMA3, TOY)}
-    if last.get("use_regex", True):                    # the last step's own regular expression is GPT-2's
-        known = {GPT2: [], DIGITS: [{"type": "Digits", "individual_digits": True}]}
-    for pattern in known:
-        if cut == known[pattern] and last["type"] == "ByteLevel" and not last.get("add_prefix_space", True):
+    whole = spec["pre_tokenizer"] or {}
+    *cut, last = whole.get("pretokenizers", [whole])
+    for pattern, steps in CUTS.items():
+        if steps == [*cut, {"use_regex": True} | last | {"trim_offsets": False}]:        # offsets are not looked at
             return pattern
     raise ValueError("its pre-tokenizer is not supported, only those of GPT-2, SmolLM2, Llama 3 and Qwen")
 
@@ -51,36 +52,37 @@ def read_ranks(spec: dict) -> dict[bytes, int]:
     odd = {"dropout", "continuing_subword_prefix", "end_of_word_suffix"} & {key for key in model if model[key]}
     if odd or spec.get("normalizer") not in (None, {"type": "NFC"}):
         raise ValueError(f"its {min(odd, default='normalizer')} is not supported, only NFC")
-    ranks = {as_bytes(token): i for token, i in model["vocab"].items() if token not in added}
-    ids = [*ranks.values(), *(i for i, _ in added.values())]
-    if len(set(ids)) != len(ids) or not all(isinstance(i, int) and 0 <= i < 1 << 31 for i in ids):
-        raise ValueError("two of its tokens share one id, or an id is no whole number")
+    vocab = {token: i for token, i in model["vocab"].items() if token not in added}
+    if letters := {*"".join(vocab)} - BYTE.keys():
+        raise ValueError(f"its tokens hold {min(letters)!r}, no byte (but SentencePiece's?): not supported")
+    ids = [*vocab.values(), *(i for i, _ in added.values())]
+    if len(set(ids)) != len(ids):                        # at which tiktoken panics
+        raise ValueError("two of its tokens share one id")
     pairs = (merge.split(" ") if isinstance(merge, str) else merge for merge in model["merges"])
-    order = {(as_bytes(a), as_bytes(b)): n for n, (a, b) in enumerate(pairs)}
-    check_merges(ranks, order, model.get("ignore_merges", False))
-    return ranks
+    check_merges(vocab, {(a, b): n for n, (a, b) in enumerate(pairs)}, model.get("ignore_merges", False))
+    return {bytes(BYTE[letter] for letter in token): i for token, i in vocab.items()}
 
 
-def check_merges(ranks: dict[bytes, int], order: dict[tuple[bytes, bytes], int], ignore_merges: bool) -> None:
+def check_merges(vocab: dict[str, int], order: dict[tuple[str, str], int], ignore_merges: bool) -> None:
     """ValueError unless joining whatever spells a token, least id first, is applying the merges in their order.
 
     Neighbours that spell a token came about as in that token alone, for nothing was joined across its ends. So each is
     joined up alone. Left in three parts it can only be a whole word (`ignore_merges`), in two tiktoken would join it.
     """
-    before = -1
-    for token in sorted(ranks, key=ranks.__getitem__):
+    made = []                                            # by which merge each token is, in the order of their ids
+    for token in sorted(vocab, key=vocab.__getitem__):
         parts = join(token, lambda a, b: order.get((a, b), inf))
-        last = order.get(tuple(parts), -1)
-        if len(token) != 1 and last < 0 and not (ignore_merges and len(parts) > 2):
+        if tuple(parts) in order:
+            made.append(order[tuple(parts)])
+        elif len(token) != 1 and not (ignore_merges and len(parts) > 2):
             raise ValueError(f"its merges do not lead to its token {token!r}: not supported")
-        if 0 <= last < before:
-            raise ValueError(f"its ids are not in the order of its merges (token {token!r}): not supported")
-        before = max(before, last)
+    if made != sorted(made):
+        raise ValueError("its ids are not in the order of its merges: not supported")
 
 
-def join(token: bytes, order: Callable[[bytes, bytes], float]) -> list[bytes]:
-    """BPE of a token's own bytes up to, but without, the last merge: two parts; more if merges end before; or one."""
-    parts = [token[i:i + 1] for i in range(len(token))]
+def join(token: str, order: Callable[[str, str], float]) -> list[str]:
+    """BPE of a token's own letters up to, but without, the last merge: two parts; more if merges end before; or one."""
+    parts = [*token]
     while len(parts) > 2:
         first, i = min((order(*parts[i:i + 2]), i) for i in range(len(parts) - 1))
         if first == inf:
@@ -89,23 +91,13 @@ def join(token: bytes, order: Callable[[bytes, bytes], float]) -> list[bytes]:
     return parts
 
 
-def as_bytes(token: str) -> bytes:
-    """Bytes of a token as GPT-2 writes them. ValueError: it is no token of a byte-level vocabulary."""
-    if not {*token} <= BYTE.keys():
-        raise ValueError(f"its token {token!r} is not byte-level (but SentencePiece's?): not supported")
-    return bytes(BYTE[letter] for letter in token)
-
-
 def toy_spec(tokenizer: Tokenizer) -> dict:
     """The toy's tokenizer as a tokenizer.json; the merges are those that join each token up when it stands alone."""
-    ranks, byte_level = tokenizer.ranks, {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": False}
-    written = {token: "".join(LETTER[byte] for byte in token) for token in sorted(ranks, key=ranks.__getitem__)}
-    parts = [join(token, lambda a, b: ranks.get(a + b, inf)) for token in written]
+    ranks = tokenizer.ranks
+    vocab = {"".join(LETTER[byte] for byte in token): ranks[token] for token in sorted(ranks, key=ranks.__getitem__)}
+    merges = [pair for token in vocab if len(pair := join(token, lambda a, b: vocab.get(a + b, inf))) == 2]
     flags = dict.fromkeys(("single_word", "lstrip", "rstrip", "normalized"), False) | {"special": True}
     added = [{"id": getattr(tokenizer, name), "content": f"<|{name}|>", **flags} for name in CONTROLS]
-    cut = SPLIT | {"pattern": {"Regex": TOY}}
-    model = {"type": "BPE", "ignore_merges": True, "vocab": {written[token]: ranks[token] for token in written},
-             "merges": [[written[part] for part in pair] for pair in parts if len(pair) == 2]}
-    return {"version": "1.0", "added_tokens": added, "normalizer": None, "post_processor": None, "model": model,
-            "pre_tokenizer": {"type": "Sequence", "pretokenizers": [cut, byte_level | {"use_regex": False}]},
-            "decoder": byte_level | {"use_regex": True}}
+    return {"version": "1.0", "added_tokens": added, "normalizer": None, "post_processor": None, "decoder": LAST,
+            "pre_tokenizer": {"type": "Sequence", "pretokenizers": CUTS[TOY]},
+            "model": {"type": "BPE", "ignore_merges": True, "vocab": vocab, "merges": merges}}

@@ -6,7 +6,6 @@ import json
 import re
 import unicodedata
 from collections import namedtuple
-from contextlib import suppress
 from pathlib import Path
 
 import regex  # a dependency of tiktoken's
@@ -15,21 +14,24 @@ import tiktoken
 from minicai.hf_bpe import read_added, read_pattern, read_ranks
 from minicai.tokens import Turn
 
-# How turns are written, control tokens by name: what opens a turn, {} for its role, before its text; what ends a reply;
-# what closes a turn if another one follows; what starts a conversation; what leads each text; what roles are called.
-Style = namedtuple("Style", "opening end close start lead roles")
-ROLES = {"user": "user", "assistant": "assistant"}
-CHATML = Style("<|im_start|>{}\n", "<|im_end|>", "<|im_end|>\n", "", "", ROLES)
-LLAMA3 = Style("<|start_header_id|>{}<|end_header_id|>\n\n", "<|eot_id|>", "<|eot_id|>", "<|begin_of_text|>", "", ROLES)
-TOY = Style("<|{}|>", "<|end|>", "<|end|>", "<|bos|>", "", ROLES)
-PLAIN = Style("\n\n{}:", "", "", "", " ", {"user": "Human", "assistant": "Assistant"})       # text alone, as in hh-rlhf
+# How turns are written, control tokens by name: what opens a turn of each role, what ends a reply, what closes a turn
+# that another one follows, what starts a conversation, what leads each text.
+Style = namedtuple("Style", "user assistant end close start lead")
+CHATML = Style("<|im_start|>user\n", "<|im_start|>assistant\n", "<|im_end|>", "<|im_end|>\n", "", "")
+HEADER = "<|start_header_id|>{}<|end_header_id|>\n\n".format
+LLAMA3 = Style(HEADER("user"), HEADER("assistant"), "<|eot_id|>", "<|eot_id|>", "<|begin_of_text|>", "")
+TOY = Style("<|user|>", "<|assistant|>", "<|end|>", "<|end|>", "<|bos|>", "")
+PLAIN = Style("\n\nHuman:", "\n\nAssistant:", "", "", "", " ")                               # text alone, as in hh-rlhf
+TEMPLATE = ("{{ style.start }}"                                                     # in Jinja, with one of these styles
+            "{% for turn in messages %}{{ style[turn.role] + (turn.content and style.lead + turn.content) }}"
+            "{{ style.end if loop.last and not add_generation_prompt else style.close }}{% endfor %}"
+            "{{ style.assistant if add_generation_prompt }}")
 
 
 def choose_style(controls: dict[str, int], ends: list[int]) -> Style:
     """A chat style if replies end by its token (base models know the tokens, but end by another), else plain text."""
     for style in (CHATML, LLAMA3, TOY):
-        names = re.findall(r"<\|\w+\|>", style.start + style.close + "".join(map(style.opening.format, style.roles)))
-        if {*names} <= controls.keys() and controls[style.end] in ends:
+        if {*re.findall(r"<\|\w+\|>", "".join(style))} <= controls.keys() and controls[style.end] in ends:
             return style
     return PLAIN._replace(end=next(name for name, i in controls.items() if i == ends[0]),
                           start=LLAMA3.start if LLAMA3.start in controls else "")
@@ -44,16 +46,13 @@ class OpenTokenizer:
             raise ValueError(f"its added tokens lack the model's eos_token_id {ends}: another model's tokenizer?")
         self.stops = {i for i, special in added.values() if special or i in ends}         # a reply is over at any
         self.vocab_size = 1 + max(*ranks.values(), *self.controls.values())
-        self.said = {i: token for token, i in ranks.items()}                  # what an id says; stops are silent
-        self.said |= {i: name.encode() for name, i in self.controls.items() if i not in self.stops}
-        self.lacking = [byte for byte in range(256) if bytes([byte]) not in ranks]    # SmolLM2 lacks some bytes, and
-        ranks |= {bytes([byte]): self.vocab_size + byte for byte in self.lacking}     # tiktoken would panic
+        self.known = {*ranks.values(), *self.controls.values()} - self.stops              # what says something
+        self.lacking = bytes(byte for byte in range(256) if bytes([byte]) not in ranks)     # tiktoken panics at these
         self.pattern, self.style = read_pattern(spec), choose_style(self.controls, ends)
-        self.bpe = tiktoken.Encoding("open", pat_str=self.pattern, mergeable_ranks=ranks, special_tokens={})
+        self.bpe = tiktoken.Encoding("open", pat_str=self.pattern, mergeable_ranks=ranks, special_tokens=self.controls)
         self.end = self.controls[self.style.end]
         self.pad = min(self.stops - {self.end}, default=self.end)             # any will do that ends no reply
-        self.start, self.close = self._ids(self.style.start), self._ids(self.style.close)
-        self.opening = {role: self._ids(self.style.opening.format(name)) for role, name in self.style.roles.items()}
+        self.ids = Style(*map(self._ids, self.style))
 
     def _ids(self, template: str) -> list[int]:
         """Ids of a string of this file, in which control tokens stand by name."""
@@ -61,42 +60,32 @@ class OpenTokenizer:
         return [i for part in parts for i in ([self.controls[part]] if part in self.controls else self.encode(part))]
 
     def encode(self, text: str) -> list[int]:
-        """Ids of plain text; never a control id, whatever it says."""
+        """Ids of plain text; never a control id, whatever it says. Bytes that the vocabulary lacks are left out."""
         text = unicodedata.normalize("NFC", text) if self.spec.get("normalizer") else text
-        with suppress(ValueError):                    # tiktoken gives up on very long runs, of spaces for instance
-            if max(ids := self.bpe.encode(text, disallowed_special=()), default=0) < self.vocab_size:
-                return ids
-        pieces = (piece.encode(errors="replace") for piece in regex.findall(self.pattern, text, regex.V1))
-        known = (bytes(b for b in piece if b not in self.lacking) for piece in pieces)      # left out before the merges
+        pieces = regex.findall(self.pattern, text, regex.V1)       # tiktoken's own cutting gives up on very long runs
+        known = (piece.encode(errors="replace").translate(None, self.lacking) for piece in pieces)
         return [i for piece in known if piece for i in self.bpe._encode_single_piece(piece)]
 
     def decode(self, ids: list[int]) -> str:
         """Text of ids; stops are silent. In plain style the reply alone: base models go on with another question."""
-        text = b"".join(self.said.get(i, b"") for i in ids).decode("utf-8", errors="replace")
+        text = self.bpe.decode([i for i in ids if i in self.known])
         return text.split("\n\nHuman:")[0].removeprefix(" ") if self.style.lead else text
 
-    def _turns(self, turns: list[Turn]) -> list[int]:
-        ids = [*self.start]
-        for n, (role, text) in enumerate(turns):
-            ids += [*(self.close if n else []), *self.opening[role], *self.encode(self.style.lead + text)]
-        return ids
-
     def render(self, turns: list[Turn]) -> list[int]:
-        """A whole conversation and its end. It begins with `prompt` of all turns but the last, whatever they say."""
-        return [*self._turns(turns), self.end]
+        """A whole conversation, of which the assistant says the last turn, and its end."""
+        return [*self.prompt(turns[:-1], begun=turns[-1][1]), self.end]
 
     def prompt(self, turns: list[Turn], begun: str = "") -> list[int]:
         """The conversation so far and the opening of the assistant's next turn, of which `begun` is already said."""
-        opened = [*self._turns(turns), *(self.close if turns else []), *self.opening["assistant"]]
-        return [*opened, *(self.encode(self.style.lead + begun) if begun else [])]
+        ids = [*self.ids.start]
+        for n, (role, text) in enumerate([*turns, ("assistant", begun)]):
+            ids += [*(self.ids.close if n else []), *getattr(self.ids, role)]
+            ids += self.encode(self.style.lead + text) if text else []
+        return ids
 
     def chat_template(self) -> str:
         """The style as a Jinja template, by which others come to the same ids."""
-        start, end, close, lead = map(json.dumps, (self.style.start, self.style.end, self.style.close, self.style.lead))
-        opening = json.dumps({role: self.style.opening.format(name) for role, name in self.style.roles.items()})
-        return (f"{{{{ {start} }}}}{{% for turn in messages %}}{{{{ {opening}[turn.role] + {lead} + turn.content }}}}"
-                f"{{{{ {end} if loop.last and not add_generation_prompt else {close} }}}}"
-                f"{{% endfor %}}{{% if add_generation_prompt %}}{{{{ {opening}.assistant }}}}{{% endif %}}")
+        return f"{{% set style = {json.dumps(self.style._asdict())} %}}{TEMPLATE}"
 
     def save(self, path: Path) -> None:
         path.write_text(json.dumps({"ends": self.ends} | self.spec, ensure_ascii=False), encoding="utf-8")

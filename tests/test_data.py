@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from minicai import UserError
-from minicai.data import Files, choices, comparisons, examples, fitting, prompts
+from minicai.data import Files, comparisons, examples, fitting, prompts
 from minicai.feedback import Comparison
 from minicai.revise import Revision
 
@@ -48,6 +48,7 @@ def test_prompts_of_each_format(name, content, expected, packed, tmp_path):
     ({"prompt": "x", "chosen": "y", "rejected": " z"}, ("x", "y", "z")),
     ({"prompt": "\n\nHuman: x\n\nAssistant:", "chosen": " y", "rejected": " z"}, ("x", "y", "z")),
     ({"prompt": SAID, "chosen": [A], "rejected": [B]}, (TALK, "As so.", "As\n\nyou say")),
+    ({"prompt": "q", "corrects": "good", "incorrects": ["bad", "worse"]}, ("q", "good", "bad")),
     ({"prompt": "Hm", "chosen": [*SAID, A], "rejected": [*SAID, B]}, ("Hm", "As so.", "As\n\nyou say")),
     ({"chosen": [*SAID, A], "rejected": [*SAID, B]}, (TALK, "As so.", "As\n\nyou say"))])
 def test_comparisons_of_each_format(record, expected, tmp_path):
@@ -59,15 +60,13 @@ R = {"prompt": "p", "response": "r", "principle": "Be.", "critique": "c", "revis
 C = {"prompt": "p", "a": "x", "b": "y", "better": "B"}
 
 
-def test_worked_examples_and_multiple_choices_are_read(tmp_path):
+def test_worked_examples_are_read(tmp_path):
     path = tmp_path / "f.jsonl"
     path.write_text(lines(C, R, C | {"better": "A", "reason": "so"}))
     found = Revision("p", "r", ["Be."], ["c"], ["v"])
     plain, reasoned = Comparison("p", "x", "y", 0.0), Comparison("p", "x", "y", 1.0, reasons=[["so"]])
     assert examples(path) == ([found], [plain, reasoned])
     assert examples("") == ([], [])
-    path.write_text(lines({"prompt": "q", "corrects": "good", "incorrects": ["bad", "worse"]}))
-    assert choices(path) == [("q", "good", "bad")]
 
 
 def test_prompts_of_files_are_drawn_without_repeats_and_mixed_by_their_share(tmp_path):
@@ -107,10 +106,10 @@ ONE = lines({"prompt": "one"})
     ("p.gz", gzip.compress(b"one two three")[:-9], "cannot be read"), ("p.gz", b"\x1f\x8b?", "cannot be read"),
     ("p.txt", b"version https://git-lfs.github.com/spec/v1\noid sha256:0", "pointer of Git LFS"),
     ("p.jsonl", ONE + "{'prompt': 1}", "line 2: expected a JSON object: Expecting property"),
-    ("p.jsonl", ONE + "\nplain words", "line 3: expected a JSON object"), ("p.jsonl", "7", "expected an object with"),
+    ("p.jsonl", ONE + "\nplain words", "line 3: expected a JSON object"), ("p.jsonl", "7", "expected a prompt, m"),
     ("p.jsonl", ONE + "[" * 99_999, "line 2: expected a JSON object: RecursionError"),
     ("p.json", '[{"prompt": "x"},\n 3', "expected a JSON array: Expecting"),
-    ("p.json", '[{"prompt": "x"}, 3]', "record 2: expected an object with a prompt"),
+    ("p.json", '[{"prompt": "x"}, 3]', "record 2: expected a prompt, messages"),
     ("p.jsonl", ONE + lines({"prompt": " "}), "line 2: expected a prompt"), ("p.jsonl", '{"prompt": 7}', "line 1"),
     ("p.jsonl", lines({"transcript": "Assistant: x"}), "line 1: expected a prompt"),
     ("p.jsonl", lines({"messages": [{"role": "system", "content": "x"}]}), "role user or assistant, not {'role': 'sys"),
@@ -118,15 +117,15 @@ ONE = lines({"prompt": "one"})
     ("p.jsonl", lines({"messages": "x", "prompt": ["x"]}), "not 'x'"),
     ("e.jsonl", lines(R, R | {"better": "A"}), "line 2: expected prompt, response, principle"),
     ("e.jsonl", lines(C | {"better": "C"}), "line 1: expected prompt, response"),
-    ("e.jsonl", lines(C | {"a": " "}), "line 1: expected texts only"),
-    ("h.jsonl", lines({"prompt": "x", "corrects": [], "incorrects": "y"}), "line 1: expected an object with prompt"),
+    ("e.jsonl", lines(C | {"a": " "}), "texts, none empty"),
+    ("c.jsonl", lines({"prompt": "x", "corrects": [], "incorrects": "y"}), "line 1: expected an object with chosen"),
     ("c.jsonl", lines(HH) + ONE, "line 2: expected an object with chosen and rejected"),
-    ("c.jsonl", lines(HH | {"rejected": [A]}), "both texts or both messages"),
-    ("c.jsonl", lines({"chosen": "a", "rejected": "b"}), "line 1: expected a prompt, or chosen and rejected that are"),
-    ("c.jsonl", lines({"chosen": [*SAID, A], "rejected": [SAID[2], B]}), "line 1: expected a prompt, or chosen")])
+    ("c.jsonl", lines(HH | {"rejected": [A]}), "both alike"),
+    ("c.jsonl", lines({"chosen": "a", "rejected": "b"}), "line 1: expected a prompt, messages"),
+    ("c.jsonl", lines({"chosen": [*SAID, A], "rejected": [SAID[2], B]}), "answers alike up to the last")])
 def test_a_mistake_names_file_and_line_and_what_was_expected(name, content, named, tmp_path):
     if content is not None:
         (tmp_path / name).write_bytes(content if isinstance(content, bytes) else content.encode())
     with pytest.raises(UserError) as error:
-        {"c": comparisons, "p": prompts, "e": examples, "h": choices}[name[0]](tmp_path / name)
+        {"c": comparisons, "p": prompts, "e": examples}[name[0]](tmp_path / name)
     assert named in str(error.value) and name in str(error.value) and "\n" not in str(error.value)

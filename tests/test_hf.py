@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from unicodedata import category, combining, ucd_3_2_0
 
+import jinja2
 import pytest
 import torch
 from fakes import main, tiny_assistant
@@ -176,6 +177,10 @@ def test_turns_by_hand(trained):
     assert plain.render(TURNS[:2]) == ids(base, "\n\nHuman:", " Hi  there", "\n\nAssistant:", " well<|endoftext|>")
     assert plain.prompt(TURNS[:1], "I") == ids(base, "\n\nHuman:", " Hi  there", "\n\nAssistant:", " I")
     assert plain.decode(ids(base, " 2, I say\n\nHuman: why?<|endoftext|>")) == "2, I say"
+    for talk in (TURNS, [("user", ""), ("assistant", "")]):                      # an empty turn has no space to lead it
+        written = jinja2.Template(plain.chat_template()).render(messages=[
+            {"role": role, "content": text} for role, text in talk])
+        assert plain.render(talk) == ids(base, written)
     assert header.prompt(TURNS[:1]) == ids(llama, "<|begin_of_text|><|start_header_id|>user<|end_header_id|>\n\n",
                                            "Hi  there<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\n")
     assert chat.decode([*chat.encode("<think>"), chat.controls["<think>"], chat.end]) == "<think>" * 2
@@ -256,7 +261,7 @@ POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 3\n"
     (CONFIG, {"rope_parameters": {"rope_type": "yarn"}}, "yarn"), (CONFIG, {"rope_parameters": [1]}, "config.json"),
     (CONFIG, {"eos_token_id": 5}, "eos_token_id [5]"), (CONFIG, {"eos_token_id": None}, "eos_token_id"),
     (CONFIG, {"vocab_size": 300}, "another's tokenizer?"), (CONFIG, {"num_hidden_layers": 3}, "weights are not those"),
-    (CONFIG, {"intermediate_size": 44}, "weights are not those"), (CONFIG, {"model_type": "qwen3"}, "qwen3 ['Qwen2"),
+    (CONFIG, {"intermediate_size": 44}, "weights are not those"), (CONFIG, {"model_type": "qwen3"}, "Missing key"),
     (TOKENS, None, "SentencePiece"), (TOKENS, POINTER, "Git LFS"), (TOKENS, b"{}", "tokenizer.json: KeyError"),
     (TOKENS, {"model": {"type": "Unigram"}}, "Unigram as Sentence"), (TOKENS, {"decoder": {"type": "Fuse"}}, "BPE"),
     (TOKENS, {"model": {"byte_fallback": True}}, "SentencePiece"), (TOKENS, {"model": {"dropout": 0.1}}, "dropout"),
@@ -269,7 +274,7 @@ POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 3\n"
     (WEIGHTS, None, "model.safetensors: expected"), (WEIGHTS, POINTER, "Git LFS"), (WEIGHTS, b"\x80" * 99, WEIGHTS),
     (WEIGHTS, lambda old: old[:-9], WEIGHTS), (WEIGHTS, "int8", "torch.int8, so the weights are quantised"),
     (INDEX, {"weight_map": {"x": "model-2.safetensors"}}, "model-2.safetensors: expected"),
-    (INDEX, {"weight_map": {"x": "../x.safetensors"}}, "'../x.safetensors' is no plain"), (INDEX, {}, "weight_map")])
+    (INDEX, {"weight_map": {"x": "../x.safetensors"}}, "x.safetensors: expected"), (INDEX, {}, "weight_map")])
 def test_a_folder_that_is_not_supported_is_refused_by_name_in_one_line(file, change, named, folders, tmp_path):
     def changed(old, new):                          # by a value, by a function of the old one; inside `model` likewise
         return old | {key: changed(old[key], value) if key == "model" else value(old[key]) if callable(value) else value
@@ -290,6 +295,7 @@ def test_a_folder_that_is_not_supported_is_refused_by_name_in_one_line(file, cha
     with pytest.raises(UserError) as error:
         hf.load(tmp_path)
     assert named in str(error.value) and str(tmp_path) in str(error.value) and "\n" not in str(error.value)
+    assert "/../" not in str(error.value)                                        # no shard is looked for outside
 
 
 FILES = {"red.json": [{"transcript": f"\n\nHuman: How do I {act}?\n\nAssistant: So."} for act in ("lie", "rob", "con")],

@@ -17,7 +17,7 @@ from tqdm import tqdm
 from minicai import UserError
 from minicai.assistant import Assistant
 from minicai.checkpoint import load_model
-from minicai.data import choices, prompts
+from minicai.data import comparisons, prompts
 from minicai.feedback import ask, label
 from minicai.hf import load_any
 from minicai.preference import elo
@@ -38,13 +38,13 @@ def main(argv: list[str]) -> None:
     files.add_argument("--hhh", type=Path, help="questions with answers known to be better")
     parser.add_argument("--max-new", type=int, default=80, help="longest answer in tokens (default: 80)")
     args = parser.parse_args(argv)
-    device, rows = device_of(args.device), choices(args.hhh) if args.hhh else prompts(args.prompts)
+    device, rows = device_of(args.device), comparisons(args.hhh) if args.hhh else prompts(args.prompts)
     if args.prompts and not args.run:
         parser.error("--prompts needs the folder of a run as well")
     model, tokenizer, _ = load_any(args.judge, device)
     judge = Assistant(model, tokenizer, torch.Generator(device).manual_seed(0), batch=64)
     if args.hhh:
-        print(json.dumps(tested(judge, rows), indent=1))
+        print(json.dumps(tested(judge, [(row.prompt, row.a, row.b) for row in rows]), indent=1))
         return
     answers = {}
     for name, folder in {"base": "base", "sl": "sl", "rl": "ppo"}.items():
