@@ -8,7 +8,7 @@ import torch
 
 from minicai import UserError, hf
 from minicai.assistant import Assistant
-from minicai.checkpoint import save_model
+from minicai.checkpoint import load_model, save_model
 from minicai.data import Files, fitting
 from minicai.run import seeded, stage
 from minicai.toyworld.pretrain import make_base
@@ -30,7 +30,8 @@ def bring_base(cfg, device: torch.device) -> Embedded | Files:
     if cfg.base or any(files):
         if any(files) and not (cfg.base and all(files)):
             raise UserError("--base FOLDER, --red-team FILE and --helpful FILE go together: give all three")
-        model, tokenizer, toy = hf.load_any(Path(cfg.base))     # refuse what will not do before anything is written
+        toy = not (Path(cfg.base) / hf.TOKENS).exists()         # refuse what will not do before anything is written
+        model, tokenizer = (load_model if toy else hf.load)(Path(cfg.base))
         if not toy and not all(files):
             raise UserError(f"{cfg.base}: does not know the embedded world; add --red-team FILE and --helpful FILE")
         own = [fitting(path, tokenizer, model.config.max_position_embeddings - cfg.max_new) for path in files if path]

@@ -51,13 +51,6 @@ def load(folder: str | Path, device: str | torch.device = "cpu") -> tuple[Langua
     return model.to(device).eval(), tokenizer
 
 
-def load_any(folder: Path, device: str | torch.device = "cpu") -> tuple[LanguageModel, Tokenizer | OpenTokenizer, bool]:
-    """-> (model, tokenizer, True) of a stage's folder, (model, tokenizer, False) of a Hugging Face one."""
-    if (folder / CONFIG).exists() and not (folder / checkpoint.WEIGHTS).exists():
-        return *load(folder, device), False
-    return *checkpoint.load_model(folder, device=device), True
-
-
 def read_json(path: Path) -> dict:
     """The JSON object in a file; UserError if there is none."""
     with blamed(f"{path}: expected a JSON object"):

@@ -19,7 +19,7 @@ from minicai.assistant import Assistant
 from minicai.checkpoint import load_model
 from minicai.data import comparisons, prompts
 from minicai.feedback import ask, label
-from minicai.hf import load_any
+from minicai import checkpoint, hf
 from minicai.preference import elo
 from minicai.run import device_of
 from minicai.tools import command_line
@@ -41,7 +41,8 @@ def main(argv: list[str]) -> None:
     device, rows = device_of(args.device), comparisons(args.hhh) if args.hhh else prompts(args.prompts)
     if args.prompts and not args.run:
         parser.error("--prompts needs the folder of a run as well")
-    model, tokenizer, _ = load_any(args.judge, device)
+    load = hf.load if (args.judge / hf.TOKENS).exists() else checkpoint.load_model
+    model, tokenizer = load(args.judge, device=device)
     judge = Assistant(model, tokenizer, torch.Generator(device).manual_seed(0), batch=64)
     if args.hhh:
         print(json.dumps(tested(judge, [(row.prompt, row.a, row.b) for row in rows]), indent=1))
