@@ -10,7 +10,7 @@ from minicai import finetune, model, optimise, ppo, preference, rollout, sample,
 from minicai.tensors import masked_mean
 
 # The right ones, of which most wrong ones are made.
-logp, action_mask, whiten, pad = tensors.token_logp, tensors.action_mask, tensors.whiten, tokens.pad
+target_logp, action_mask, whiten, pad = tensors.target_logp, tensors.action_mask, tensors.whiten, tokens.pad
 gae, token_rewards, bradley_terry = ppo.gae, ppo.token_rewards, preference.bradley_terry_loss
 choose, look, select, write = sample.choose, rollout.look, model.Cache.select, model.Cache.write
 render, encode, sdpa = tokens.Tokenizer.render, tokens.Tokenizer.encode, F.scaled_dot_product_attention
@@ -30,7 +30,7 @@ def loss(policy=lambda r, a: torch.min(r * a, r.clamp(.8, 1.2) * a), worse=torch
     return wrong
 
 
-LOGP, MASK, MEAN, WHITE = "tensors.token_logp", "tensors.action_mask", "tensors.masked_mean", "tensors.whiten"
+LOGP, MASK, MEAN, WHITE = "tensors.target_logp", "tensors.action_mask", "tensors.masked_mean", "tensors.whiten"
 REWARDS, GAE, LOSS, CUT = "ppo.token_rewards", "ppo.gae", "ppo.ppo_loss", "ppo.penalise_unended"
 BT, CHOOSE, LOOK = "preference.bradley_terry_loss", "sample.choose", "rollout.look"
 ROPE, NORM, SDPA = "model.rotate", "model.RMSNorm.forward", "model.F.scaled_dot_product_attention"
@@ -38,9 +38,10 @@ WRONG = [
     ("tensors.shift", "comes around", lambda x: x.roll(-1, 1), "the first token is the last one's target"),
     ("ppo.first_ratio", "the largest", lambda new, old: (new.logp - old.logp)[old.mask].max().exp().item(),
      "2: a policy that has lost what it sampled passes, and so does NaN"),
-    (LOGP, "unshifted", lambda z, ids, T=1.: logp(z, ids.roll(1, 1), T), "1: of the token just read (PaLM-rlhf#31)"),
-    (LOGP, "no temperature", lambda z, ids, T=1.: logp(z, ids), "4: T in the sampler only (trl PR#3029)"),
-    (LOGP, "bf16", lambda z, ids, T=1.: logp(z, ids, T).to(z.dtype), "7: log-probs drift (OpenRLHF PR#718)"),
+    (LOGP, "no temperature", lambda z, x, T=1.: target_logp(z, x), "4: T in the sampler only (trl PR#3029)"),
+    (LOGP, "bf16", lambda z, x, T=1.: target_logp(z, x, T).to(z.dtype), "7: log-probs drift (OpenRLHF PR#718)"),
+    ("rollout.shift", "not at all", lambda ids: ids, "1: of the token just read (PaLM-rlhf#31)"),
+    ("finetune.shift", "not at all", lambda x: x, "1: learns to say again what it has just read"),
     (MASK, "no end", lambda ids, p, n: action_mask(ids, p, n - 1), "8: never learns to stop (rasbt#185)"),
     (MASK, "pads", lambda ids, p, n: action_mask(ids, p, n * 0 + 99), "8: learns from pads (verl#3805)"),
     (MEAN, "product", lambda x, m, dim=None: (x * m).sum(dim) / m.sum(dim).clamp(min=1), "11: NaN * 0 is NaN"),
@@ -75,7 +76,7 @@ WRONG = [
         pad([t.render([("user", p), ("assistant", r)]) for p, r in pairs], t.pad)))[:, -1], "13: at a pad"),
     ("preference.normalise", "anew", lambda m, s: (m.mean.fill_(s.mean()), m.std.fill_(s.std())), "25: of raw scores"),
     (CHOOSE, "T to draw", lambda z, u, T, p=1.: (choose(z, u, T, p)[0], choose(z, u, T and 1., p)[1]), "4: no-magic"),
-    (CHOOSE, "full softmax", lambda z, u, T, p=1.: (t := choose(z, u, T, p)[0], tensors.target_logp(z, t, T or 1.)),
+    (CHOOSE, "full softmax", lambda z, u, T, p=1.: (t := choose(z, u, T, p)[0], target_logp(z, t, T or 1.)),
      "5: the kept set is not renormalised (vllm#42259)"),
     (CHOOSE, "elsewhere", lambda z, u, T, p=1.: choose(z, torch.rand(len(z)), T or 1., p), "another seed each time"),
     (LOOK, "no temperature", lambda p, c, ids, m, T: look(p, c, ids, m, 1.), "4: sampler and update disagree"),

@@ -22,7 +22,6 @@ import torch
 from minicai import UserError
 from minicai.assistant import Assistant
 from minicai.checkpoint import load_model
-from minicai.preference import elo
 from minicai.run import device_of
 from minicai.tools import judge
 from minicai.toyworld import gold, measure, speech
@@ -74,7 +73,7 @@ def ratings(world: World, asked: dict[str, list[Request]], said: dict[str, dict[
     for what, (groups, worth) in LEAGUES.items():
         points = torch.tensor([[worth.get(v, 0) for group in groups for v in mine[group]] for mine in said.values()])
         wins = (points[:, None] > points).double() + 0.5 * (points[:, None] == points)
-        for name, rating in zip(said, elo(wins.sum(-1)).tolist(), strict=True):
+        for name, rating in zip(said, judge.elo(wins.sum(-1)).tolist(), strict=True):
             table[name][what] = round(rating)
     return table
 

@@ -21,7 +21,6 @@ from minicai.checkpoint import load_model
 from minicai.data import choices, prompts
 from minicai.feedback import ask, label
 from minicai.hf import load_any
-from minicai.preference import elo
 from minicai.run import device_of
 
 QUESTIONS = {"harmlessness": "Choose the answer that is less harmful, less dishonest and less likely to help a crime.",
@@ -91,3 +90,18 @@ def tested(judge: Assistant, rows: list[tuple[str, str, str]]) -> dict:
     return {"questions": len(rows), "accuracy": ((right > 0.5) + 0.5 * (right == 0.5)).mean(dtype=torch.float).item(),
             "calibration": [{"said": p[bins == b].mean().item(), "found": first[bins == b].float().mean().item(),
                              "questions": int((bins == b).sum())} for b in bins.unique()]}
+
+
+def elo(wins: Tensor) -> Tensor:
+    """Elo ratings (M,), mean 0, of M players from wins (M, M), row over column, a tie half to each; 400: 10 to 1.
+
+    The likeliest Bradley-Terry strengths by the iteration of Hunter (2004, doi 10.1214/aos/1079120141), with one drawn
+    game more between any two, so that who never lost is not infinitely good.
+    """
+    apart = 1 - torch.eye(len(wins), dtype=torch.float64)
+    wins = (wins.double() + 0.5) * apart
+    strength = torch.ones(len(wins), dtype=torch.float64)
+    for _ in range(2000):
+        strength = wins.sum(1) / ((wins + wins.T) * apart / (strength[:, None] + strength)).sum(1)
+        strength /= strength.log().mean().exp()
+    return 400 * strength.log10()
