@@ -7,9 +7,11 @@ import torch
 
 from minicai import feedback
 from minicai import revise as acts
+from minicai.assistant import Assistant
 from minicai.toyworld import corpus, gold, measure, speech, world
 
-compare, ask, critique_turns, revision_turns = feedback.compare, feedback.ask, acts.critique_turns, acts.revision_turns
+compare, ask, draw_pairs, logp = feedback.compare, feedback.ask, feedback.draw_pairs, Assistant.logp
+critique_turns, revision_turns = acts.critique_turns, acts.revision_turns
 verdict, report, fill, example = gold.verdict, measure.reward_report, world.World.fill, corpus.Corpus._example
 
 
@@ -41,10 +43,12 @@ WRONG = [
     ("revise.clean", "no strip", lambda text: text, "echoed labels are learned, and blanks count as answers"),
     ("feedback.label", "mean of p", lambda x, y: (x.sigmoid() + (-y).sigmoid()) / 2, "bias cancels only nearly"),
     ("feedback.label", "no half", lambda x, y: (x - y).sigmoid(), "twice as sure as the judge"),
-    ("feedback.ask", "sampled", lambda pairs, principles, a, reasoning: ask(pairs, principles, Box(
-        reply=lambda asked, temperature: a.reply(asked), logp=a.logp), reasoning), "equal questions differ"),
-    ("feedback.ask", "letters", lambda pairs, principles, a, reasoning: ask(pairs, principles, Box(
-        reply=a.reply, logp=lambda t, b, e: a.logp(t, b, [s.strip(" ()") for s in e])), reasoning), "half an option"),
+    ("feedback.ask", "sampled", lambda pairs, principles, a, *how: ask(pairs, principles, Box(
+        reply=lambda asked, temperature: a.reply(asked), logp=a.logp), *how), "equal questions differ"),
+    ("feedback.ask", "letters", lambda pairs, principles, a, *how: ask(pairs, principles, Box(
+        reply=a.reply, logp=lambda t, b, e: a.logp(t, b, [s.strip(" ()") for s in e])), *how), "half an option"),
+    ("feedback.draw_pairs", "the first two", lambda prompts, a, source, samples, *how: draw_pairs(
+        prompts, a, source, 2, *how), "alike answers teach nothing"),
     ("feedback.compare", "hard", afterwards(compare, "p_a", lambda item, _: float(item.p_a > .5)), "no doubts left"),
     ("feedback.compare", "all clamped", afterwards(compare, "p_a", lambda item, c: min(max(item.p_a, .5 - c), .5 + c)),
      "direct answers need no clamp"),
@@ -52,8 +56,8 @@ WRONG = [
         items, sum(sections, []), a, **k), "what matters most is outvoted"),
     ("feedback.compare_in_order", "the last word", lambda items, sections, a, **k: [
         compare(items, some, a, **k) for some in sections], "what matters least decides"),
-    ("assistant.masked_sum", "mean", lambda x, mask, dim: torch.where(mask, x, 0).sum(dim) / mask.sum(dim),
-     "long options look likelier"),
+    ("assistant.Assistant.logp", "mean", lambda self, turns, begun, ends: logp(self, turns, begun, ends) / torch.tensor(
+        [len(self.tokenizer.encode(end)) for end in ends]), "long options look likelier"),
     ("toyworld.gold.verdict", "lenient", lambda w, q, t: verdict(w, q, t).removeprefix("wrong_"), "any objection"),
     ("toyworld.gold.pattern", "any noun", lambda t: re.compile(re.sub(r"\\{(\w+)\\}", r"(?P<\1>.+)", re.escape(t))),
      "a reason with an 'and' in it is read as part of the noun, and a right objection as a wrong one"),
