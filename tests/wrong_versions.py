@@ -92,7 +92,8 @@ WRONG = [
     ("tokens.Tokenizer.render", "no end", lambda t, turns: [i for i in render(t, turns) if i != t.end], "8: no stop"),
     ("tokens.Tokenizer.encode", "markers", lambda t, text: encode(t, text) + [t.end] * ("<end>" in text), "injection"),
     ("tokens.pad", "left", lambda rows, x, multiple=16: pad([r[::-1] for r in rows], x, multiple).flip(1), "10"),
-    ("optimise.update", "late", lambda x, o, **k: (x.backward(), [s.step() for s in o], update(x.detach(), o, **k)),
+    ("optimise.update", "late", lambda x, o, **k: (
+        x.backward(retain_graph=True), [step.step() for step in o], update(x, o, **k)),
      "the weights are lost before the NaN is seen"),
     ("optimise.update", "no clip", lambda x, o, max_norm=1., **k: update(x, o, max_norm=1e9, **k), "30: can ruin all"),
     ("finetune.response_example", "all", lambda t, turns: ((i := t.render(turns)), [1.] * len(i)), "the prompt too"),
