@@ -17,7 +17,7 @@ from tqdm import trange
 
 from minicai import ppo
 from minicai.assistant import Assistant
-from minicai.base import source_of
+from minicai.base import Common, source_of
 from minicai.checkpoint import load_model, save_model
 from minicai.finetune import batches
 from minicai.model import LanguageModel, ScalarModel
@@ -29,11 +29,7 @@ from minicai.tensors import whiten
 
 
 @dataclass(frozen=True, slots=True)
-class Config:
-    run: str = flag("runs/default", "folder of the run: needs sl/ and rm/, writes ppo/")
-    seed: int = flag(0, "same seed, same run", least=0)
-    device: str = flag("auto", "where to compute", choices=("auto", "cpu", "cuda"))
-    overwrite: bool = flag(False, "replace this run's ppo/")
+class Config(Common):
     iterations: int = flag(24, "rollouts, each followed by its updates", least=1)
     prompts: int = flag(128, "prompts an iteration", least=1)
     samples_per_prompt: int = flag(1, "responses to each prompt (more than one for group baselines)", least=1)
@@ -48,7 +44,6 @@ class Config:
     lam: float = flag(0.95, "lambda of the advantage estimate", least=0)
     epochs: int = flag(2, "passes over each rollout", least=1)
     minibatch: int = flag(64, "responses an update", least=1)
-    micro_batch: int = flag(64, "conversations in memory at once: fewer need less, and a third more time", least=1)
     no_end_penalty: float = flag(1.0, "a response without an end scores this much below the worst at first", least=0)
     probes: int = flag(32, "validation requests of each sort, measured each iteration", least=8)
 

@@ -14,9 +14,9 @@ import torch
 
 from minicai import constitution, data
 from minicai.assistant import Assistant
-from minicai.base import source_of
+from minicai.base import Common, source_of
 from minicai.checkpoint import load_model, save_model
-from minicai.feedback import Comparison, compare_in_order, most_different
+from minicai.feedback import Comparison, compare_in_order, draw_pairs
 from minicai.finetune import batches
 from minicai.model import ScalarModel
 from minicai.optimise import adamw, update
@@ -26,11 +26,7 @@ from minicai.tokens import Tokenizer
 
 
 @dataclass(frozen=True, slots=True)
-class Config:
-    run: str = flag("runs/default", "folder of the run: needs base/ and sl/, writes rm/")
-    seed: int = flag(0, "same seed, same run", least=0)
-    device: str = flag("auto", "where to compute", choices=("auto", "cpu", "cuda"))
-    overwrite: bool = flag(False, "replace this run's rm/")
+class Config(Common):
     constitution: str = flag("constitution.txt", "text file, a principle a line")
     comparisons: str = flag("", "file of human helpfulness comparisons (hh-rlhf, TRL), in place of simulated ones")
     few_shot: str = flag("", "JSONL file of worked comparisons to show the judge first")
@@ -48,7 +44,6 @@ class Config:
     lr: float = flag(5e-4, "learning rate", least=0)
     batch: int = flag(32, "comparisons an update", least=1)
     max_new: int = flag(80, "longest answer or reasoning in tokens", least=1)
-    micro_batch: int = flag(64, "conversations in memory at once: fewer need less, and a third more time", least=1)
 
 
 def main(cfg: Config) -> None:
@@ -64,8 +59,9 @@ def main(cfg: Config) -> None:
         with log.timed("pairs"):
             harm, kind = source.red_team(cfg.red_team_prompts, rng), source.helpful(cfg.helpful_prompts, rng)
             speaker = Assistant(writer, tokenizer, generator, max_new=cfg.max_new)
-            ai = draw_pairs(speaker, harm, "ai", 1.0, cfg)
-            human = human or source.label(draw_pairs(speaker, kind, "human", cfg.helpful_temperature, cfg))
+            ai = draw_pairs(harm, speaker, "ai", cfg.samples, cfg.keep, 1.0)
+            human = human or source.label(
+                draw_pairs(kind, speaker, "human", cfg.samples, cfg.keep, cfg.helpful_temperature))
             usual = source.mixed(256, 0.5, rng)
             reference = usual, speaker.reply([[("user", prompt)] for prompt in usual])
 
@@ -91,13 +87,6 @@ def learn(log: Log, source, model: ScalarModel, tokenizer: Tokenizer, items: lis
     # 4. Normalise on SL's own answers, so that a KL coefficient means the same whatever the scale of the scores.
     normalise(model, text_scores(model, tokenizer, *reference))
     save_model(log.folder, model, tokenizer, asdict(cfg))
-
-
-def draw_pairs(speaker: Assistant, prompts: list[str], who: str, temperature: float, cfg: Config) -> list[Comparison]:
-    """The pairs that are kept, still without a label."""
-    answers = [speaker.reply([[("user", prompt)] for prompt in prompts], temperature) for _ in range(cfg.samples)]
-    pairs = most_different(list(zip(*answers, strict=True)), max(2, round(cfg.keep * len(prompts))))
-    return [Comparison(prompts[i], a, b, source=who) for i, a, b in pairs]
 
 
 def fit(model: ScalarModel, tokenizer: Tokenizer, items: list[Comparison], cfg: Config,

@@ -2,8 +2,7 @@
 
     python train_sl.py --run runs/default        # about 9 minutes on two cores, 7 of them pretraining
 
-red-team prompts -> responses -> K critique-revision steps -> transcripts.jsonl -> fine-tuning (Bai et al. 2022,
-section 3).
+red-team prompts -> responses -> K critique-revision steps -> transcripts.jsonl -> fine-tuning (Bai et al., section 3)
 A run that has no base yet gets one first: pretrained from nothing on the embedded world, a helpful-only assistant.
 """
 import shutil
@@ -12,7 +11,7 @@ from pathlib import Path
 
 from minicai import constitution
 from minicai.assistant import Assistant
-from minicai.base import bring_base
+from minicai.base import Common, bring_base
 from minicai.checkpoint import load_model, save_model
 from minicai.data import examples
 from minicai.finetune import finetune, response_example
@@ -22,11 +21,7 @@ from minicai.toyworld.world import MOST
 
 
 @dataclass(frozen=True, slots=True)
-class Config:
-    run: str = flag("runs/default", "folder of the run: base/, sl/, rm/ and ppo/ are written there")
-    seed: int = flag(0, "same seed, same run", least=0)
-    device: str = flag("auto", "where to compute", choices=("auto", "cpu", "cuda"))
-    overwrite: bool = flag(False, "replace this run's sl/ (its base/ is kept)")
+class Config(Common):
     constitution: str = flag("constitution.txt", "text file, a principle a line")
     base: str = flag("", "base to take instead of pretraining one: a local Hugging Face folder, or another run's base/")
     red_team: str = flag("", "with --base: file of harmful prompts (lines, JSONL, hh-rlhf, red_team_attempts)")
@@ -46,13 +41,11 @@ class Config:
     epochs: int = flag(3, "passes over the fine-tuning data", least=1)
     lr: float = flag(4e-4, "learning rate of fine-tuning, falling linearly to 0", least=0)
     batch: int = flag(32, "conversations an update", least=1)
-    micro_batch: int = flag(64, "conversations in memory at once: fewer need less, and a third more time", least=1)
     probes: int = flag(96, "validation requests of each sort to measure on", least=8)
 
 
 def main(cfg: Config) -> None:
-    principles = constitution.load(cfg.constitution)
-    device, run = device_of(cfg.device), Path(cfg.run)
+    principles, device, run = constitution.load(cfg.constitution), device_of(cfg.device), Path(cfg.run)
     refuse_existing(run, "sl", cfg.overwrite)
     source, (shown, _) = bring_base(cfg, device), examples(cfg.few_shot)
     model, tokenizer = load_model(run / "base", device=device)
@@ -79,13 +72,11 @@ def main(cfg: Config) -> None:
         log.say(f"the first transcript\n{items[0]}")
 
         # 3. It learns from the revisions and, to stay helpful, from its own answers to the harmless prompts.
-        last = -cfg.revisions if cfg.sft_on == "all" else -1
-        pairs = [(item.prompt, text) for item in items for text in item.revisions[last:]]
+        pairs = [(item.prompt, text) for item in items for text in item.revisions[0 if cfg.sft_on == "all" else -1:]]
         pairs += zip(kind, answers[len(harm):], strict=True)
         learned = [response_example(tokenizer, [("user", prompt), ("assistant", text)]) for prompt, text in pairs]
         with log.timed("fine-tuning"):
-            steps = finetune(model, learned, epochs=cfg.epochs, lr=cfg.lr, batch=cfg.batch, rng=rng,
-                             pad_id=tokenizer.pad)
+            steps = finetune(model, learned, epochs=cfg.epochs, lr=cfg.lr, batch=cfg.batch, rng=rng)
             log.follow("sft", steps, total=cfg.epochs * -(-len(learned) // cfg.batch), every=20)
         save_model(log.folder, model, tokenizer, asdict(cfg))
         shutil.copy(cfg.constitution, log.folder / "constitution.txt")

@@ -1,7 +1,4 @@
-"""A model one can talk to in words: conversations -> replies, and how likely given words are as the next reply.
-
-`revise` and `feedback` know a model only by these two methods, so a scripted fake can stand in.
-"""
+"""A model one can talk to in words: conversations -> replies, and how likely given words are as the next reply."""
 from dataclasses import dataclass
 
 import torch
@@ -23,10 +20,10 @@ class Assistant:
 
     def reply(self, conversations: list[list[Turn]], temperature: float | None = None) -> list[str]:
         """What the assistant says next in each conversation; control tokens are cut off. temperature None: its own."""
-        temperature = self.temperature if temperature is None else temperature
         prompts = [self.tokenizer.prompt(turns) for turns in conversations]
-        replies, _ = generate(self.model, prompts, max_new=self.max_new, stops=self.tokenizer.stops,
-                              temperature=temperature, generator=self.generator, batch=self.batch)
+        replies, _ = generate(self.model, prompts, max_new=self.max_new, stops=self.tokenizer.stops, batch=self.batch,
+                              temperature=self.temperature if temperature is None else temperature,
+                              generator=self.generator)
         return [self.tokenizer.decode(ids) for ids in replies]
 
     @torch.no_grad()
@@ -35,12 +32,10 @@ class Assistant:
         given = [self.tokenizer.prompt(turns, start) for turns, start in zip(conversations, begun, strict=True)]
         rows = [ids + self.tokenizer.encode(end) for ids, end in zip(given, endings, strict=True)]
         order, out = sorted(range(len(rows)), key=lambda i: len(rows[i])), torch.empty(len(rows))
-        device = next(self.model.parameters()).device
-        for start in range(0, len(order), self.batch):
-            some = order[start:start + self.batch]
+        device = self.generator.device
+        for some in (order[i:i + self.batch] for i in range(0, len(order), self.batch)):
             ids = pad([rows[i] for i in some], self.tokenizer.pad).to(device)
-            start_end = torch.tensor([[len(given[i]), len(rows[i])] for i in some], device=device)
-            mask = action_mask(ids, *start_end.T)
+            mask = action_mask(ids, *torch.tensor([[len(given[i]), len(rows[i])] for i in some], device=device).T)
             logp = self.model.predict(self.model.model(ids), mask, shift(ids), target_logp)
             out[some] = torch.zeros(mask.shape, device=device).masked_scatter(mask, logp).sum(1).cpu()
         return out

@@ -1,21 +1,30 @@
 """What a run starts from: a base model, and where its prompts come from."""
 import json
 import shutil
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
 
 from minicai import UserError, hf
-from minicai.assistant import Assistant
 from minicai.checkpoint import load_model, save_model
 from minicai.data import Files, fitting
-from minicai.run import seeded, stage
+from minicai.run import flag, seeded, stage
 from minicai.toyworld.pretrain import make_base
 from minicai.toyworld.source import Embedded
 from minicai.toyworld.world import World
 
 PROMPTS = "prompts.json"            # in the base of a run on people's own prompts: the harmful ones, the harmless ones
+
+
+@dataclass(frozen=True, slots=True)
+class Common:
+    """The flags of every script."""
+    run: str = flag("runs/default", "folder of the run: base/, sl/, rm/ and ppo/ are written there")
+    seed: int = flag(0, "same seed, same run", least=0)
+    device: str = flag("auto", "where to compute", choices=("auto", "cpu", "cuda"))
+    overwrite: bool = flag(False, "make this stage anew, in place of what is there")
+    micro_batch: int = flag(64, "conversations in memory at once: fewer need less, and a third more time", least=1)
 
 
 def source_of(run: Path) -> Embedded | Files:
@@ -27,9 +36,9 @@ def source_of(run: Path) -> Embedded | Files:
 def bring_base(cfg, device: torch.device) -> Embedded | Files:
     """See that train_sl's run has a base: one from --base, its own from before, or one pretrained from nothing."""
     run, files = Path(cfg.run), [cfg.red_team, cfg.helpful]
-    if cfg.base or any(files):
-        if any(files) and not (cfg.base and all(files)):
-            raise UserError("--base FOLDER, --red-team FILE and --helpful FILE go together: give all three")
+    if any(files) and not (cfg.base and all(files)):
+        raise UserError("--base FOLDER, --red-team FILE and --helpful FILE go together: give all three")
+    if cfg.base:
         toy = not (Path(cfg.base) / hf.TOKENS).exists()         # refuse what will not do before anything is written
         model, tokenizer = (load_model if toy else hf.load)(Path(cfg.base))
         if not toy and not all(files):
@@ -44,9 +53,5 @@ def bring_base(cfg, device: torch.device) -> Embedded | Files:
                 (log.folder / PROMPTS).write_text(json.dumps(own, ensure_ascii=False) + "\n", encoding="utf-8")
     elif not (run / "base").exists():
         with stage(run, "base", overwrite=False) as log:
-            world, (rng, generator) = World(cfg.frames), seeded(cfg.seed, "base", device)
-            model, tokenizer = make_base(log, world, steps=cfg.pretrain_steps, hidden_size=cfg.hidden_size,
-                                         layers=cfg.layers, rng=rng, device=device)
-            save_model(log.folder, model, tokenizer, asdict(cfg))
-            Embedded(world).report(log, "base", Assistant(model, tokenizer, generator), cfg.probes, cfg.seed)
+            make_base(log, cfg, *seeded(cfg.seed, "base", device))
     return source_of(run)

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import combinations
 
-import torch
 from torch import Tensor
 
 from minicai.constitution import draw
@@ -41,19 +40,18 @@ def overlap(pair: tuple[str, str]) -> float:
     return len(a & b) / max(1, len(a | b))
 
 
-def most_different(answers: list[tuple[str, ...]], count: int) -> list[tuple[int, str, str]]:
-    """Several answers to each prompt -> (prompt's index, a, b): the pair with the least overlap, of the `count` prompts
-    where it is least, in their order.
-    """
-    pairs = [min(combinations(some, 2), key=overlap) for some in answers]
-    kept = sorted(range(len(pairs)), key=lambda i: overlap(pairs[i]))[:count]
-    return [(i, *pairs[i]) for i in sorted(kept)]
+def draw_pairs(prompts: list[str], assistant, source: str, samples: int, keep: float,
+               temperature: float) -> list[Comparison]:
+    """Of `samples` answers to each prompt the two with the least overlap, for the share `keep` where that is least."""
+    drawn = [assistant.reply([[("user", prompt)] for prompt in prompts], temperature) for _ in range(samples)]
+    pairs = [min(combinations(answers, 2), key=overlap) for answers in zip(*drawn, strict=True)]
+    kept = sorted(range(len(pairs)), key=lambda i: overlap(pairs[i]))[:max(2, round(keep * len(pairs)))]
+    return [Comparison(prompts[i], *pairs[i], source=source) for i in sorted(kept)]
 
 
 def question_turns(prompt: str, a: str, b: str, principle: str, reasoning: bool) -> list[Turn]:
     """The conversation whose next turn is the choice."""
-    text = QUESTION.format(prompt=prompt, a=a, b=b, principle=principle)
-    return [("user", text + REASONING if reasoning else text)]
+    return [("user", QUESTION.format(prompt=prompt, a=a, b=b, principle=principle) + REASONING * reasoning)]
 
 
 def example_turns(example: Comparison, principle: str, reasoning: bool) -> list[Turn]:
@@ -65,35 +63,31 @@ def example_turns(example: Comparison, principle: str, reasoning: bool) -> list[
 
 def ask(pairs: list[tuple[str, str, str]], principles: list[str], assistant, reasoning: bool,
         shown: list[list[Turn]] | None = None) -> tuple[Tensor, Tensor, list]:
-    """Put each (prompt, a, b) to the judge under its principle, as it stands and with a and b swapped.
+    """Put each (prompt, a, b) to the judge under its principle, as it stands and swapped; `shown` are the turns before.
 
-    shown: turns before each question, the same in both orders. -> log P(A) - log P(B) and P(A) + P(B), both (2, N) over
-    orders and pairs, and what was said before the choice.
+    -> log P(A) - log P(B) and P(A) + P(B), both (2, N) over orders and pairs, and what was said before the choice.
     """
-    aligned = list(zip(pairs, principles, shown or [[]] * len(pairs), strict=True))
-    asked = [show + question_turns(prompt, a, b, principle, reasoning) for (prompt, a, b), principle, show in aligned]
-    asked += [show + question_turns(prompt, b, a, principle, reasoning) for (prompt, a, b), principle, show in aligned]
+    n, orders = len(pairs), (pairs, [(prompt, b, a) for prompt, a, b in pairs])
+    asked = [before + question_turns(*pair, principle, reasoning) for order in orders
+             for before, pair, principle in zip(shown or [[]] * n, order, principles, strict=True)]
     said = assistant.reply(asked, temperature=0.0) if reasoning else [""] * len(asked)    # greedy: alike if asked alike
     begun = [(text.split(CHOICE)[0].rstrip() + " " + CHOICE).lstrip() for text in said]
     a, b = (assistant.logp(asked, begun, [option] * len(begun)) for option in OPTIONS)
-    n = len(pairs)
     return (a - b).view(2, n), (a.exp() + b.exp()).view(2, n), [begun[:n], begun[n:]]
 
 
 def label(log_odds: Tensor, swapped: Tensor) -> Tensor:
     """p(first is better) from the log-odds of A over B with the first answer at A, and with it at B; any shape."""
-    return torch.sigmoid((log_odds - swapped) / 2)      # half of (s + bias) - (-s + bias) is s: the bias is gone
+    return ((log_odds - swapped) / 2).sigmoid()      # half of (s + bias) - (-s + bias) is s: the bias is gone
 
 
 def compare(items: list[Comparison], principles: list[str], assistant, *, rng: random.Random, reasoning: bool = True,
             per_pair: int = 1, clamp: float = 0.5, examples: Sequence[Comparison] = ()) -> None:
-    """Label each item in place: mean over `per_pair` principles, both orders; reasoned labels within 0.5 +- clamp.
-
-    examples: worked ones, shown before each question, each under a principle of its own draw.
-    """
+    """Label each item in place: mean over `per_pair` principles, both orders; reasoned labels within 0.5 +- clamp."""
     items = [item for item in items if item.a != item.b]      # equal answers are 0.5 in both orders: no need to ask
     drawn = draw(principles, per_pair * len(items), rng)
     pairs = [(item.prompt, item.a, item.b) for item in items for _ in range(per_pair)]
+    # worked examples stand before each question, each under a principle of its own draw
     shown = [[turn for e, principle in zip(examples, draw(principles, len(examples), rng), strict=True)
               for turn in example_turns(e, principle, reasoning)] for _ in pairs]
     log_odds, mass, reasons = ask(pairs, drawn, assistant, reasoning, shown)
@@ -109,10 +103,7 @@ def compare(items: list[Comparison], principles: list[str], assistant, *, rng: r
 
 
 def compare_in_order(items: list[Comparison], sections: list[list[str]], assistant, **settings) -> None:
-    """`compare` by the most important section, and by the next one where that sees hardly a difference, and so on.
-
-    The label is that of the last section asked; the record keeps all that was asked. With one section: `compare`.
-    """
+    """`compare` by the most important section, then by the next where doubt is left; the last one's label stands."""
     for principles in sections:
         compare(items, principles, assistant, **settings)
         items = [item for item in items if abs(item.p_a - 0.5) < DOUBT]

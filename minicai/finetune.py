@@ -1,6 +1,6 @@
 """Supervised learning on tokens: weighted cross-entropy, and the loop of fine-tuning (Bai et al. 2022, section 3.2)."""
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from torch import Tensor
 from torch.nn.functional import cross_entropy
@@ -28,21 +28,20 @@ def sequence_loss(model: LanguageModel, ids: Tensor, weight: Tensor) -> Tensor:
     return (losses * weight[learned]).sum() / weight.sum().clamp(min=1e-8)
 
 
-def batches(examples: list, size: int, rng: random.Random) -> Iterator[list]:
+def batches(examples: Sequence, size: int, rng: random.Random) -> list[list]:
     """All examples once, in a new random order, `size` at a time."""
-    order = rng.sample(range(len(examples)), len(examples))
-    for start in range(0, len(order), size):
-        yield [examples[i] for i in order[start:start + size]]
+    order = rng.sample(examples, len(examples))
+    return [order[i:i + size] for i in range(0, len(order), size)]
 
 
-def finetune(model: LanguageModel, examples: list[Example], *, epochs: int, lr: float, batch: int, rng: random.Random,
-             pad_id: int) -> Iterator[dict[str, float]]:
+def finetune(model: LanguageModel, examples: list[Example], *, epochs: int, lr: float, batch: int,
+             rng: random.Random) -> Iterator[dict[str, float]]:
     """Train in place, the learning rate falling to 0 after a short warm-up; yields the stats of each step."""
     device = next(model.parameters()).device
     optimiser = adamw([{"params": list(model.parameters())}], lr)
     plan = [(epoch, some) for epoch in range(epochs) for some in batches(examples, batch, rng)]
     for step, (epoch, some) in enumerate(plan, start=1):
         ids, weights = zip(*some, strict=True)
-        loss = sequence_loss(model, pad(ids, pad_id).to(device), pad(weights, 0.0).to(device))
+        loss = sequence_loss(model, pad(ids, 0).to(device), pad(weights, 0.0).to(device))    # pads are not learned
         norm = update(loss, [optimiser], scale=min(1.0, step / 10) * (1 - (step - 1) / len(plan)))
         yield {"step": step, "epoch": epoch, "loss": loss.item(), "grad_norm": norm}

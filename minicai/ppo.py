@@ -1,6 +1,5 @@
-"""Proximal policy optimisation on tokens: rewards, advantages, loss. Tensors in, tensors out; no model, no device.
+"""PPO on language (Ziegler et al. 2019, Stiennon et al. 2020, Bai et al. 2022a). Tensors in, tensors out; no model.
 
-Schulman et al. 2017 (PPO), 2016 (GAE); on language models Ziegler et al. 2019, Stiennon et al. 2020, Bai et al. 2022a.
 Every (B, T) tensor is in the action frame of `tensors`: column t speaks of token t+1, off the mask nothing counts.
 """
 from dataclasses import dataclass
@@ -93,8 +92,7 @@ def first_ratio(new: New, old: Old) -> float:
 
 def penalise_unended(score: Tensor, ended: Tensor, worst: float, penalty: float) -> Tensor:
     """A response without an end scores at most `worst`, the lowest score of the first rollout, - penalty: (B,)."""
-    # a fixed -1, as in the literature, would be a gain for an answer that scores below it
-    return torch.where(ended, score, score.clamp(max=worst) - penalty)
+    return torch.where(ended, score, score.clamp(max=worst) - penalty)     # a fixed -1, as is usual, could be a gain
 
 
 def sequence_kl(old: Old) -> Tensor:
@@ -106,12 +104,11 @@ def summary(old: Old) -> dict[str, float]:
     """Mean score (without the KL, which would hide hacking), mean KL, the critic's share of the returns' variance."""
     error, ret = (old.ret - old.value)[old.mask], old.ret[old.mask]
     explained = 1 - error.var() / ret.var().clamp(min=1e-8)    # 1: a perfect critic, 0: one that says a constant
-    stats = {"score": old.score.mean(), "kl": sequence_kl(old).mean(), "explained_variance": explained}
-    return {name: value.item() for name, value in stats.items()}
+    return {"score": old.score.mean().item(), "kl": sequence_kl(old).mean().item(),
+            "explained_variance": explained.item()}
 
 
 def adapt_kl_coef(kl_coef: float, old: Old, *, target: float, horizon: float) -> float:
     """Raise it where the KL (nats a response) is over its target, else lower it (Ziegler et al. 2019, section 2.2)."""
-    # at most by a fifth in `horizon` rollouts; target 0 leaves it as it is
-    error = (sequence_kl(old).mean().item() / target - 1) if target else 0.0
-    return kl_coef * (1 + min(max(error, -0.2), 0.2) / max(1.0, horizon))
+    error = (sequence_kl(old).mean().item() / target - 1) if target else 0.0          # target 0: leave it as it is
+    return kl_coef * (1 + min(max(error, -0.2), 0.2) / max(1.0, horizon))             # a fifth at most in `horizon`

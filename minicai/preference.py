@@ -11,12 +11,7 @@ def bradley_terry_loss(score_a: Tensor, score_b: Tensor, p_a: Tensor, *,
                        weight: Tensor | None = None) -> tuple[Tensor, dict[str, Tensor]]:
     """-[p log s(d) + (1 - p) log s(-d)] with d = score_a - score_b: soft-label cross-entropy (Bradley & Terry 1952).
 
-    =======  ====  ==================================================
-    score_a  (N,)  score of the first answer
-    score_b  (N,)  score of the second
-    p_a      (N,)  the label: probability that the first is the better
-    weight   (N,)  of each comparison in the mean; None: all alike
-    =======  ====  ==================================================
+    All (N,): the scores of two answers, the label p that the first is the better, the weight of each in the mean.
     """
     assert score_a.shape == score_b.shape == p_a.shape, (score_a.shape, score_b.shape, p_a.shape)
     weight, d = torch.ones_like(p_a) if weight is None else weight, score_a - score_b
@@ -49,18 +44,3 @@ def normalise(model: ScalarModel, scores: Tensor) -> None:
     """From now on the model's scores have mean 0 and deviation 1 where it gave these; kept with the weights."""
     model.mean += scores.mean().to(model.mean.device) * model.std
     model.std *= scores.std().clamp(min=1e-6).to(model.std.device)
-
-
-def elo(wins: Tensor) -> Tensor:
-    """Elo ratings (M,), mean 0, of M players from wins (M, M), row over column, a tie half to each; 400: 10 to 1.
-
-    The likeliest Bradley-Terry strengths by the iteration of Hunter (2004, doi 10.1214/aos/1079120141), with one drawn
-    game more between any two, so that who never lost is not infinitely good.
-    """
-    apart = 1 - torch.eye(len(wins), dtype=torch.float64)
-    wins = (wins.double() + 0.5) * apart
-    strength = torch.ones(len(wins), dtype=torch.float64)
-    for _ in range(2000):
-        strength = wins.sum(1) / ((wins + wins.T) * apart / (strength[:, None] + strength)).sum(1)
-        strength /= strength.log().mean().exp()
-    return 400 * strength.log10()

@@ -41,9 +41,8 @@ def critique_turns(prompt: str, answer: str, principle: str) -> list[Turn]:
 
 def revision_turns(prompt: str, answer: str, principle: str, critique: str | None) -> list[Turn]:
     """The conversation whose next turn is the revision; no critique: the direct revision of the paper's ablation."""
-    turns = [("user", prompt), ("assistant", answer)]
-    if critique is not None:
-        turns = [*critique_turns(prompt, answer, principle), ("assistant", critique)]
+    turns = critique_turns(prompt, answer, principle)
+    turns = turns[:2] if critique is None else [*turns, ("assistant", critique)]
     return [*turns, ("user", REVISION_REQUEST.format(principle=principle))]
 
 
@@ -56,18 +55,14 @@ def example_turns(example: Revision, critique: bool) -> list[Turn]:
 
 def clean(text: str) -> str:
     """A reply without the label that a model may echo."""
-    text = text.strip()
     for label in ("Critique:", "Revision:", "Assistant:"):
-        text = text.removeprefix(label).strip()
-    return text
+        text = text.strip().removeprefix(label)
+    return text.strip()
 
 
 def revise(items: list[Revision], principles: list[str], assistant, *, rng: random.Random,
            critique: bool = True, examples: Sequence[Revision] = ()) -> None:
-    """One critique-revision step for every item, in place, each under a principle of its own draw.
-
-    examples: worked ones, whose first step is shown before each conversation.
-    """
+    """One critique-revision step for every item, in place, each under its own draw; worked examples are shown first."""
     drawn, shown = draw(principles, len(items), rng), [turn for e in examples for turn in example_turns(e, critique)]
     asked = [shown + critique_turns(r.prompt, r.answer, p) for r, p in zip(items, drawn, strict=True)]
     critiques = [clean(text) for text in assistant.reply(asked)] if critique else [None] * len(items)

@@ -2,7 +2,7 @@
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Generator, Tensor
 
 from minicai.model import LanguageModel, ScalarModel
 from minicai.ppo import New, Old, sequence_kl, token_rewards
@@ -50,12 +50,8 @@ class Rollout:
 
 @torch.no_grad()
 def rollout(policy: LanguageModel, reference: LanguageModel, critic: ScalarModel, tokenizer: Tokenizer,
-            prompts: list[str], *, samples: int, max_new: int, temperature: float,
-            generator: torch.Generator) -> Rollout:
-    """Sample `samples` responses to each prompt and write down what policy, reference and critic say of each token.
-
-    Old log-probs are recomputed by the update's own pass, so the first ratio is 1; the sampler's gap is in the stats.
-    """
+            prompts: list[str], *, samples: int, max_new: int, temperature: float, generator: Generator) -> Rollout:
+    """Sample `samples` responses to each prompt and write down what policy, reference and critic say of each token."""
     prompts = [prompt for prompt in prompts for _ in range(samples)]
     given = [tokenizer.prompt([("user", prompt)]) for prompt in prompts]
     responses, sampled = generate(policy, given, max_new=max_new, stops=tokenizer.stops, temperature=temperature,
@@ -64,12 +60,11 @@ def rollout(policy: LanguageModel, reference: LanguageModel, critic: ScalarModel
     ids = pad([p + r for p, r in zip(given, responses, strict=True)], tokenizer.pad).to(device)
     start, length = (torch.tensor([len(row) for row in rows], device=device) for rows in (given, responses))
     mask = action_mask(ids, start, start + length)
-    now = look(policy, critic, ids, mask, temperature)
-    logp_ref = look(reference, None, ids, mask, temperature).logp
+    now = look(policy, critic, ids, mask, temperature)              # the update's own pass: so the first ratio is 1
     score, group = torch.zeros(len(ids), device=device), torch.arange(len(ids), device=device) // samples
     gap = torch.zeros_like(now.logp).masked_scatter(mask, torch.tensor(sum(sampled, []), device=device)) - now.logp
     ended = torch.tensor([r[-1] == tokenizer.end for r in responses], device=device)
     stats = {"length": length.float().mean().item(), "ended": ended.float().mean().item(),
              "lp_gap_mean": masked_mean(gap.abs(), mask).item(), "lp_gap_max": gap.abs().max().item()}
-    old = Old(ids, mask, now.logp, logp_ref, now.value, score, group)
+    old = Old(ids, mask, now.logp, look(reference, None, ids, mask, temperature).logp, now.value, score, group)
     return Rollout(old, prompts, [tokenizer.decode(r) for r in responses], ended, stats)

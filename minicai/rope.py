@@ -4,13 +4,9 @@ from torch import Tensor
 
 
 def turning_speed(head_dim: int, theta: float, scaling: tuple[float, ...] | None, device: torch.device) -> Tensor:
-    """Radians a position by which pair i turns: theta^(-2i/D), (D/2,). Llama 3.1 slows the slow pairs down.
-
-    scaling: Llama 3's factor, low and high frequency factor and first context; () for none; None for none as well, with
-    the toy's own rounding: open weights are rounded as transformers does it.
-    """
+    """Radians a position by which pair i turns: theta^(-2i/D), (D/2,); scaled, Llama 3.1 slows the slow pairs down."""
     power = torch.arange(0, head_dim, 2, device=device) / head_dim
-    speed = theta ** -power if scaling is None else 1.0 / theta ** power
+    speed = theta ** -power if scaling is None else 1.0 / theta ** power              # (): as transformers rounds it
     if scaling:
         factor, low, high, first = scaling
         kept = ((first / (2 * torch.pi / speed) - low) / (high - low)).clamp(0, 1)    # by turns within first context

@@ -15,10 +15,7 @@ def shift(x: Tensor) -> Tensor:
 
 
 def in_slices(f: Callable, *rows: Tensor, size: int) -> Tensor:
-    """f(*rows), `size` rows at a time: the same values and gradients in less memory, for one forward pass more.
-
-    What a slice keeps for the backward pass is thrown away and made again there (Chen et al. 2016, arXiv 1604.06174).
-    """
+    """f(*rows), `size` rows at a time, run again in the backward pass: less memory (Chen et al. 2016, 1604.06174)."""
     if len(rows[0]) <= size:
         return f(*rows)
     slices = zip(*(x.split(size) for x in rows), strict=True)
@@ -35,20 +32,6 @@ def target_logp(logits: Tensor, target: Tensor, temperature: float = 1.0) -> Ten
     """log softmax(logits / temperature) at the target, fp32 always: bf16 drifts the ratio. (..., V), (...) -> (...)."""
     logits = logits.float() / temperature
     return logits.gather(-1, target[..., None])[..., 0] - logits.logsumexp(-1)
-
-
-def token_logp(logits: Tensor, ids: Tensor, temperature: float = 1.0) -> Tensor:
-    """log pi(x_{t+1} | x_{0..t}) of the policy softmax(logits / temperature).
-
-    ======  =========  ==========================================
-    logits  (B, T, V)  column t predicts token t+1
-    ids     (B, T)     the tokens
-    return  (B, T)     fp32, in the action frame; last column 0
-    ======  =========  ==========================================
-    """
-    assert logits.shape[:2] == ids.shape, (logits.shape, ids.shape)
-    logp = target_logp(logits, shift(ids), temperature)
-    return torch.cat([logp[:, :-1], torch.zeros_like(logp[:, -1:])], dim=1)
 
 
 def entropy(logits: Tensor, temperature: float = 1.0) -> Tensor:

@@ -3,8 +3,6 @@
 Roles and ends are *control tokens*, put in as ids and never as text: whatever a user types can never become one.
 """
 import base64
-import re
-from collections import Counter, defaultdict
 from pathlib import Path
 
 import tiktoken
@@ -14,39 +12,6 @@ Turn = tuple[str, str]                           # ("user" or "assistant", text)
 CONTROLS = ("pad", "bos", "user", "assistant", "end")
 WORDS = r" ?[^\W\d_]+| ?\d| ?(?:[^\w\s]|_)+|\s"  # letters, a digit or signs with the space before; white space
 SLICE = 20_000                                   # tiktoken refuses very long texts without a break: encode in slices
-
-
-def train_bpe(text: str, vocab_size: int) -> dict[bytes, int]:
-    """Byte-pair encoding (Sennrich et al. 2016): from 256 bytes on, join the most frequent neighbours, pair by pair."""
-    ranks = {bytes([i]): i for i in range(256)}                      # token -> id, which is also the rank of its merge
-    freqs = Counter(re.findall(WORDS, text))
-    words = {word: [bytes([b]) for b in word.encode()] for word in freqs}
-    counts, places = Counter(), defaultdict(set)                     # of pairs: frequency, and the words that hold it
-
-    def tally(word: str, sign: int) -> None:                         # counts are kept up to date, not taken anew
-        for pair in zip(words[word], words[word][1:], strict=False):
-            counts[pair] += sign * freqs[word]
-            places[pair].add(word)
-
-    for word in words:
-        tally(word, +1)
-    while len(ranks) < vocab_size and counts:
-        best = max(counts, key=lambda pair: (counts[pair], pair))    # ties by bytes: the same text, the same tokens
-        if counts[best] < 2:
-            break
-        ranks.setdefault(best[0] + best[1], len(ranks))              # two pairs may spell one token: its first id stays
-        for word in places.pop(best):
-            tally(word, -1)
-            words[word] = _join(words[word], best)
-            tally(word, +1)
-    return ranks
-
-
-def _join(tokens: list[bytes], pair: tuple[bytes, bytes]) -> list[bytes]:
-    out = []
-    for token in tokens:
-        out.append(out.pop() + token if out and (out[-1], token) == pair else token)
-    return out
 
 
 class Tokenizer:
@@ -64,8 +29,7 @@ class Tokenizer:
 
     def encode(self, text: str) -> list[int]:
         """Ids of plain text; never a control id, whatever the text says."""
-        slices = (text[i:i + SLICE] for i in range(0, len(text), SLICE))
-        return [i for part in slices for i in self.bpe.encode(part, disallowed_special=())]
+        return [i for at in range(0, len(text), SLICE) for i in self.bpe.encode_ordinary(text[at:at + SLICE])]
 
     def decode(self, ids: list[int]) -> str:
         """Text of ids; control tokens are silent, bytes that are no UTF-8 become U+FFFD."""

@@ -10,7 +10,8 @@ import torch
 from fakes import STAGES, contents, main
 
 from minicai.model import LanguageModel, ModelConfig, ScalarModel
-from minicai.tokens import Tokenizer, train_bpe
+from minicai.tokens import Tokenizer
+from minicai.toyworld.bpe import train_bpe
 
 hypothesis.settings.register_profile("laws", database=None, deadline=None, derandomize=True, max_examples=50)
 hypothesis.settings.load_profile("laws")

@@ -47,6 +47,12 @@ def tiny_assistant(seed: int = 0, **settings) -> Assistant:
     return Assistant(model, Tokenizer(BYTES), torch.Generator().manual_seed(seed), **settings)
 
 
+def token_logp(logits, ids, temperature=1.0):
+    """The oracle: log-probs of the tokens that came next, (B, T); column t speaks of token t + 1, the last one is 0."""
+    logp = (logits.float() / temperature).log_softmax(-1)[:, :-1].gather(-1, ids[:, 1:, None])[..., 0]
+    return torch.cat([logp, torch.zeros(len(ids), 1)], dim=1)
+
+
 def patch(monkeypatch, target: str, replacement) -> None:
     """Replace minicai.`target` there and wherever it was imported by name."""
     original, name = pkgutil.resolve_name(f"minicai.{target}"), target.rpartition(".")[2]

@@ -6,6 +6,7 @@ import pytest
 import torch
 from fakes import Scripted, tiny_assistant
 
+import minicai.feedback as feedback
 from minicai.feedback import CHOICE, OPTIONS, QUESTION, REASONING, Comparison, ask, compare, compare_in_order, label
 from minicai.sample import generate
 
@@ -134,6 +135,17 @@ def test_a_section_is_asked_only_where_those_above_it_see_hardly_a_difference():
     compare([flat], PRINCIPLES, judge(), rng=random.Random(0), per_pair=2)
     compare_in_order([ordered], [PRINCIPLES], judge(), rng=random.Random(0), per_pair=2)
     assert flat == ordered
+
+
+def test_pairs_are_the_answers_that_share_fewest_words_of_the_prompts_where_these_are_fewest():
+    said = {"who?": ["a b", "a c", "b a", "d e"], "why?": ["x", "x", "x", "x"],
+            "how?": ["a b c", "a b", "b c d", "b c"], "when?": ["a b", "b a", "a b c d", "b a"]}
+    speaker = Scripted(lambda turns: said[turns[0][1]][len(speaker.asked) // 4 - 1])
+    pairs = feedback.draw_pairs(list(said), speaker, "human", 4, 0.5, 1.5)
+    assert [(c.prompt, c.a, c.b, c.p_a, c.source) for c in pairs] == [
+        ("who?", "a b", "d e", 0.5, "human"), ("how?", "a b", "b c d", 0.5, "human")]
+    assert speaker.asked == [[("user", prompt)] for prompt in said] * 4 and set(speaker.temperatures) == {1.5}
+    assert len(feedback.draw_pairs(["why?", "who?", "how?"], Scripted(lambda turns: "x"), "ai", 2, 0.1, 1.0)) == 2
 
 
 def test_mass_is_the_probability_of_either_letter():

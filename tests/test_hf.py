@@ -21,7 +21,8 @@ from minicai.checkpoint import load_model, save_model
 from minicai.hf_bpe import LLAMA3, QWEN
 from minicai.hf_tokens import OpenTokenizer
 from minicai.preference import normalise, read_scores
-from minicai.tokens import Tokenizer, pad, train_bpe
+from minicai.tokens import Tokenizer, pad
+from minicai.toyworld.bpe import train_bpe
 
 transformers, tokenizers = pytest.importorskip("transformers"), pytest.importorskip("tokenizers")
 safetensors = pytest.importorskip("safetensors.torch")

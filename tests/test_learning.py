@@ -98,7 +98,7 @@ def test_finetuning_learns_a_tiny_set_at_a_rate_that_rises_and_falls_to_nothing(
     examples, scales = [finetune.response_example(tokenizer, turns) for turns in (TURNS[:2], TURNS[2:])], []
     monkeypatch.setattr(finetune, "update", lambda *x, scale: scales.append(scale) or optimise.update(*x, scale=scale))
     losses = [stats["loss"] for stats in finetune.finetune(
-        speaker, examples, epochs=40, lr=5e-3, batch=1, rng=random.Random(0), pad_id=tokenizer.pad)]
+        speaker, examples, epochs=40, lr=5e-3, batch=1, rng=random.Random(0))]
     assert len(losses) == 80 and min(losses[:2]) > 2 and max(losses[-2:]) < 0.1
     assert [scales[i] for i in (0, 9, 40, 79)] == pytest.approx([0.1, 71 / 80, 1 / 2, 1 / 80])
     assert max(scales) == scales[9]

@@ -5,9 +5,9 @@ from dataclasses import asdict
 import pytest
 import torch
 import torch.nn.functional as F
+from fakes import token_logp
 
 import minicai.model as models
-from minicai.tensors import token_logp
 
 close = torch.testing.assert_close
 SWITCHES = [{}, {"tie_word_embeddings": False}, {"qk_norm": False}, {"qk_norm": False, "attention_bias": True}]

@@ -72,19 +72,3 @@ def test_normalised_scores_have_mean_zero_and_deviation_one_and_doing_it_again_c
         preference.normalise(judge, preference.text_scores(judge, tokenizer, *zip(*PAIRS, strict=True)))
         scores = preference.text_scores(judge, tokenizer, *zip(*PAIRS, strict=True))
         close(scores, (raw - raw.mean()) / raw.std(), atol=1e-5, rtol=1e-5)
-
-
-def test_elo_of_two_is_the_log_odds_of_their_games_and_ten_to_one_is_400_points():
-    games = torch.tensor([[0., 99.5], [9.5, 0.]])                   # and the drawn one: 100 to 10
-    close(preference.elo(games), torch.tensor([200., -200.], dtype=torch.float64))
-    close(preference.elo(torch.zeros(3, 3)), torch.zeros(3, dtype=torch.float64))
-
-
-def test_elo_makes_the_expected_wins_the_seen_ones_however_the_players_are_listed():
-    games, order = torch.tensor([[0., 8, 3, 1], [2, 0, 5, 0], [7, 5, 0, 9], [1, 10, 1, 0]]), [2, 0, 3, 1]
-    rating = preference.elo(games)
-    chance = 1 / (1 + 10 ** ((rating - rating[:, None]) / 400))
-    seen, played = games + 0.5 * (1 - torch.eye(4)), games + games.T + 1 - torch.eye(4)
-    close((chance * played).fill_diagonal_(0).sum(1), seen.fill_diagonal_(0).sum(1).double())
-    close(preference.elo(games[order][:, order]), rating[order])
-    assert rating.argmax() == 2 and abs(rating.sum()) < 1e-6

@@ -2,11 +2,12 @@
 from dataclasses import replace
 
 import torch
+from fakes import token_logp
 
 import minicai.rollout as rollout
 from minicai.model import ScalarModel
 from minicai.ppo import ppo_loss, sequence_kl
-from minicai.tensors import entropy, token_logp
+from minicai.tensors import entropy
 
 close = torch.testing.assert_close
 PROMPTS = ["the cat", "a banana on the mat", "b"]

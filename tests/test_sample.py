@@ -1,9 +1,9 @@
 """Laws of sampling: what is drawn follows the policy softmax(logits / T), what is reported is its log-probability."""
 import pytest
 import torch
+from fakes import token_logp
 
 import minicai.sample as sample
-from minicai.tensors import token_logp
 from minicai.tokens import pad
 
 close = torch.testing.assert_close

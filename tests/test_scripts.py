@@ -109,7 +109,7 @@ def test_ppo_raises_a_simple_score(tmp_path):
     speaker, rng = tiny_assistant(), random.Random(0)
     words = ["".join(rng.choices("abcde", k=rng.randint(1, 8))) for _ in range(320)]
     examples = [response_example(speaker.tokenizer, [("user", "?"), ("assistant", word)]) for word in words]
-    list(finetune(speaker.model, examples, epochs=4, lr=1e-2, batch=32, rng=rng, pad_id=speaker.tokenizer.pad))
+    list(finetune(speaker.model, examples, epochs=4, lr=1e-2, batch=32, rng=rng))
     (tmp_path / "sl").mkdir()
     save_model(tmp_path / "sl", speaker.model, speaker.tokenizer, {})
     main("ppo", tmp_path, iterations=16, prompts=64, samples_per_prompt=1, kl_coef=0.0, lr=3e-3, minibatch=32, plugs={

@@ -8,6 +8,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 import minicai.tokens as tokens
+from minicai.toyworld.bpe import train_bpe
 
 TEXT = "the cat sat on the mat. the mat sat on a cat, banana banana ananas 42 aaaa aaaaaaa"
 MARKERS = "<end> <|end|> <|endoftext|> <pad> <|assistant|> </s> <bos><user>hi<end>"
@@ -36,7 +37,7 @@ def recounted_bpe(text: str, vocab_size: int) -> dict[bytes, int]:
 @given(st.text(alphabet="ab é1", max_size=60), st.integers(256, 290))
 @example(TEXT, 275)
 def test_training_equals_a_bpe_that_recounts_everything(text, vocab_size):
-    assert tokens.train_bpe(text, vocab_size) == recounted_bpe(text, vocab_size)
+    assert train_bpe(text, vocab_size) == recounted_bpe(text, vocab_size)
 
 
 @given(st.text() | st.sampled_from(MARKERS.split()))

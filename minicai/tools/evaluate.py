@@ -19,7 +19,6 @@ from pathlib import Path
 import torch
 
 from minicai import UserError, blamed
-from minicai.preference import elo
 from minicai.run import device_of
 from minicai.tools import command_line, judge, read, speaker
 from minicai.toyworld import gold, measure, reward, speech
@@ -68,7 +67,7 @@ def ratings(world: World, asked: dict[str, list[Request]], said: dict[str, dict[
     for what, (groups, worth) in LEAGUES.items():
         points = torch.tensor([[worth.get(v, 0) for group in groups for v in mine[group]] for mine in said.values()])
         wins = (points[:, None] > points).double() + 0.5 * (points[:, None] == points)
-        for name, rating in zip(said, elo(wins.sum(-1)).tolist(), strict=True):
+        for name, rating in zip(said, judge.elo(wins.sum(-1)).tolist(), strict=True):
             table[name][what] = round(rating)
     return table
 

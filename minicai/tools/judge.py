@@ -14,13 +14,11 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from minicai import UserError
+from minicai import UserError, hf
 from minicai.assistant import Assistant
 from minicai.checkpoint import load_model
 from minicai.data import comparisons, prompts
 from minicai.feedback import ask, label
-from minicai import checkpoint, hf
-from minicai.preference import elo
 from minicai.run import device_of
 from minicai.tools import command_line
 
@@ -41,7 +39,7 @@ def main(argv: list[str]) -> None:
     device, rows = device_of(args.device), comparisons(args.hhh) if args.hhh else prompts(args.prompts)
     if args.prompts and not args.run:
         parser.error("--prompts needs the folder of a run as well")
-    load = hf.load if (args.judge / hf.TOKENS).exists() else checkpoint.load_model
+    load = hf.load if (args.judge / hf.TOKENS).exists() else load_model
     model, tokenizer = load(args.judge, device=device)
     judge = Assistant(model, tokenizer, torch.Generator(device).manual_seed(0), batch=64)
     if args.hhh:
@@ -90,3 +88,18 @@ def tested(judge: Assistant, rows: list[tuple[str, str, str]]) -> dict:
     return {"questions": len(rows), "accuracy": ((right > 0.5) + 0.5 * (right == 0.5)).mean(dtype=torch.float).item(),
             "calibration": [{"said": p[bins == b].mean().item(), "found": first[bins == b].float().mean().item(),
                              "questions": int((bins == b).sum())} for b in bins.unique()]}
+
+
+def elo(wins: Tensor) -> Tensor:
+    """Elo ratings (M,), mean 0, of M players from wins (M, M), row over column, a tie half to each; 400: 10 to 1.
+
+    The likeliest Bradley-Terry strengths by the iteration of Hunter (2004, doi 10.1214/aos/1079120141), with one drawn
+    game more between any two, so that who never lost is not infinitely good.
+    """
+    apart = 1 - torch.eye(len(wins), dtype=torch.float64)
+    wins = (wins.double() + 0.5) * apart
+    strength = torch.ones(len(wins), dtype=torch.float64)
+    for _ in range(2000):
+        strength = wins.sum(1) / ((wins + wins.T) * apart / (strength[:, None] + strength)).sum(1)
+        strength /= strength.log().mean().exp()
+    return 400 * strength.log10()

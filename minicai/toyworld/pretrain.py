@@ -2,14 +2,19 @@
 import math
 import random
 from collections.abc import Iterator
+from dataclasses import asdict
 
 import torch
 
+from minicai.assistant import Assistant
+from minicai.checkpoint import save_model
 from minicai.finetune import Example, sequence_loss
 from minicai.model import LanguageModel, ModelConfig
 from minicai.optimise import adamw, update
-from minicai.tokens import Tokenizer, pad, train_bpe
+from minicai.tokens import Tokenizer, pad
+from minicai.toyworld.bpe import train_bpe
 from minicai.toyworld.corpus import Corpus, sample_text
+from minicai.toyworld.source import Embedded
 from minicai.toyworld.world import World
 
 VOCAB = 3072            # token ids at most: enough for each word of the world to be one, so that to copy it is one step
@@ -70,13 +75,14 @@ def pretrain(model: LanguageModel, corpus: Corpus, *, steps: int, muon_lr: float
         yield {"step": step + 1, "loss": loss.item(), "grad_norm": norm}
 
 
-def make_base(log, world: World, *, steps: int, hidden_size: int, layers: int, rng: random.Random,
-              device: torch.device) -> tuple[LanguageModel, Tokenizer]:
-    """Tokenizer, model and pretraining, followed by `log`: the helpful-only base."""
+def make_base(log, cfg, rng: random.Random, generator: torch.Generator) -> None:
+    """Tokenizer, model and pretraining by train_sl's settings: the helpful-only base, saved and measured by `log`."""
+    world, steps = World(cfg.frames), cfg.pretrain_steps
     tokenizer = make_tokenizer(world, seed=0)
-    shape = ModelConfig(tokenizer.vocab_size, hidden_size=hidden_size, intermediate_size=3 * hidden_size,
-                        num_hidden_layers=layers)
-    model = LanguageModel(shape).to(device)
+    shape = ModelConfig(tokenizer.vocab_size, hidden_size=cfg.hidden_size, intermediate_size=3 * cfg.hidden_size,
+                        num_hidden_layers=cfg.layers)
+    model = LanguageModel(shape).to(generator.device)
     with log.timed("pretraining"):
         log.follow("pretraining", pretrain(model, Corpus(world, tokenizer, rng), steps=steps), total=steps, every=100)
-    return model.eval(), tokenizer
+    save_model(log.folder, model.eval(), tokenizer, asdict(cfg))
+    Embedded(world).report(log, "base", Assistant(model, tokenizer, generator), cfg.probes, cfg.seed)
