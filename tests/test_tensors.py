@@ -17,13 +17,13 @@ def test_shift_moves_one_to_the_left_and_leaves_zero():
     assert tensors.shift(torch.tensor([[1, 2, 3], [4, 5, 6]])).tolist() == [[2, 3, 0], [5, 6, 0]]
 
 
-@pytest.mark.exercise("token_logp", 1)
+@pytest.mark.exercise("target_logp", 1)
 def test_log_probs_by_hand_over_three_tokens():
     p = torch.tensor([[[.5, .3, .2], [.1, .7, .2], [.6, .3, .1]]])
     close(tensors.target_logp(p.log(), torch.tensor([[2, 1, 0]])), torch.tensor([[.2, .7, .6]]).log())
 
 
-@pytest.mark.exercise("token_logp", 1)
+@pytest.mark.exercise("target_logp", 1)
 def test_entropy_is_the_mean_of_minus_log_p_and_temperature_divides_the_logits():
     close(tensors.entropy(torch.tensor([.5, .25, .25]).log()), torch.tensor(1.5 * math.log(2)))
     logits = torch.tensor([[[.8, .2], [.5, .5]]]).log()
@@ -31,7 +31,7 @@ def test_entropy_is_the_mean_of_minus_log_p_and_temperature_divides_the_logits()
     close(tensors.entropy(logits, 0.5), tensors.entropy(2 * logits))
 
 
-@pytest.mark.exercise("token_logp", 1)
+@pytest.mark.exercise("target_logp", 1)
 def test_log_probs_and_entropies_are_taken_in_fp32_whatever_the_logits_are():
     logits, ids = (torch.randn(2, 4, 61) * 5).bfloat16(), torch.randint(61, (2, 4))
     close(tensors.target_logp(logits, ids), tensors.target_logp(logits.float(), ids))
