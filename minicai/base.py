@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from minicai import UserError, hf
-from minicai.checkpoint import load_model, save_model
+from minicai.checkpoint import WEIGHTS, load_model, save_model
 from minicai.data import Files, fitting
 from minicai.run import flag, seeded, stage
 from minicai.toyworld.pretrain import make_base
@@ -39,13 +39,13 @@ def bring_base(cfg, device: torch.device) -> Embedded | Files:
     if any(files) and not (cfg.base and all(files)):
         raise UserError("--base FOLDER, --red-team FILE and --helpful FILE go together: give all three")
     if cfg.base:
-        toy = not (Path(cfg.base) / hf.TOKENS).exists()         # refuse what will not do before anything is written
-        model, tokenizer = (load_model if toy else hf.load)(Path(cfg.base))
-        if not toy and not all(files):
+        ours = (Path(cfg.base) / WEIGHTS).exists()              # refuse what will not do before anything is written
+        model, tokenizer = (load_model if ours else hf.load)(Path(cfg.base))
+        if not ours and not all(files):
             raise UserError(f"{cfg.base}: does not know the embedded world; add --red-team FILE and --helpful FILE")
         own = [fitting(path, tokenizer, model.config.max_position_embeddings - cfg.max_new) for path in files if path]
         with stage(run, "base", cfg.overwrite) as log:
-            if toy:
+            if ours:
                 shutil.copytree(cfg.base, log.folder, dirs_exist_ok=True)
             else:
                 save_model(log.folder, model, tokenizer, asdict(cfg))

@@ -44,11 +44,10 @@ class Files:
         log.say(f"{name} answers:" + "".join(f"\nHuman: {p}\nAssistant: {r}" for p, r in zip(asked, said, strict=True)))
 
     def report_reward(self, log, items: list[Comparison], score: Callable) -> None:
-        a, b = (score([i.prompt for i in items], [getattr(i, side) for i in items]) for side in "ab")
-        for source in ("ai", "human"):
-            right = [(x > 0) == (i.p_a > 0.5) for i, x in zip(items, (a - b).tolist(), strict=True)
-                     if i.source == source and abs(i.p_a - 0.5) > 0.25]
-            log.say(f"the reward model keeps to {sum(right)} of {len(right)} sure held-out labels ({source})")
+        sure = [i for i in items if abs(i.p_a - 0.5) > 0.25]
+        a, b = (score([i.prompt for i in sure], [getattr(i, side) for i in sure]).tolist() for side in "ab")
+        right = sum((x > y) == (i.p_a > 0.5) for i, x, y in zip(sure, a, b, strict=True))
+        log.say(f"the reward model keeps to {right} of {len(sure)} sure held-out labels")
 
 
 def prompts(path: str | Path) -> list[str]:
@@ -86,8 +85,7 @@ def example_of(record: dict) -> Revision | Comparison:
     if r.keys() - {"reason"} == {"prompt", "a", "b", "better"} and r["better"] in ("A", "B"):
         reasons = [[r["reason"]]] if "reason" in r else []
         return Comparison(r["prompt"], r["a"], r["b"], p_a=float(r["better"] == "A"), reasons=reasons)
-    raise ValueError("expected prompt, response, principle, critique, revision, or prompt, a, b, better (A or B), "
-                     "all of them texts, none empty")
+    raise ValueError("expected prompt, response, principle, critique, revision or prompt, a, b, better (A or B): texts")
 
 
 def read_text(path: str | Path) -> str:

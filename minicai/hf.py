@@ -35,8 +35,7 @@ def load(folder: str | Path, device: str | torch.device = "cpu") -> tuple[Langua
         config = model_config(spec := read_json(folder / CONFIG))
         with torch.device("meta"):                               # names and shapes alone: no memory, no random numbers
             model = LanguageModel(config)
-    own = read_json(folder / GENERATION) if (folder / GENERATION).exists() else {}
-    ends = own.get("eos_token_id", spec.get("eos_token_id"))
+    ends = (spec | (read_json(folder / GENERATION) if (folder / GENERATION).exists() else {})).get("eos_token_id")
     if not (folder / TOKENS).exists() and (folder / "tokenizer.model").exists():
         raise UserError(f"{folder}: its tokenizer is of SentencePiece (tokenizer.model): not supported; {SUPPORTED}")
     with blamed(folder / TOKENS):
@@ -106,7 +105,12 @@ def save(model: LanguageModel | ScalarModel, tokenizer: Tokenizer | OpenTokenize
         raise UserError(f"{folder}: exists already; name a new folder")
     if isinstance(tokenizer, Tokenizer):
         tokenizer = OpenTokenizer(toy_spec(tokenizer), [tokenizer.end])
-    spec = config_json(model.config, "ForSequenceClassification" if scalar else "ForCausalLM")
+    c, purpose = model.config, "ForSequenceClassification" if scalar else "ForCausalLM"
+    kind = KINDS[c.attention_bias, c.qk_norm]
+    scaling = {"rope_type": "llama3", **dict(zip(SCALING, c.rope_scaling, strict=True))} if c.rope_scaling else None
+    spec = {"architectures": [kind.capitalize() + purpose], "model_type": kind, "hidden_act": "silu",
+            **{key: getattr(c, key) for key in SETTINGS}, "rope_scaling": scaling, "attention_bias": False,
+            "dtype": "float32", "torch_dtype": "float32"}           # in the spelling of old and of new versions
     state = {name: tensor.detach().float().cpu().contiguous() for name, tensor in model.state_dict().items()}
     if scalar:
         mean, std = state.pop("mean"), state.pop("std")
@@ -125,12 +129,3 @@ def save(model: LanguageModel | ScalarModel, tokenizer: Tokenizer | OpenTokenize
         _safetensors().save_file(state, part / WEIGHTS, metadata={"format": "pt"})
         for name, value in files.items():
             (part / name).write_text(json.dumps(value, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
-
-
-def config_json(c: ModelConfig, purpose: str) -> dict:
-    """ModelConfig -> config.json, in the spelling that old and new versions of transformers read."""
-    kind = KINDS[c.attention_bias, c.qk_norm]
-    scaling = {"rope_type": "llama3", **dict(zip(SCALING, c.rope_scaling, strict=True))} if c.rope_scaling else None
-    return {"architectures": [kind.capitalize() + purpose], "model_type": kind, "hidden_act": "silu",
-            **{key: getattr(c, key) for key in SETTINGS}, "rope_scaling": scaling, "attention_bias": False,
-            "dtype": "float32", "torch_dtype": "float32"}

@@ -83,10 +83,8 @@ def check_merges(vocab: dict[str, int], order: dict[tuple[str, str], int], ignor
 def join(token: str, order: Callable[[str, str], float]) -> list[str]:
     """BPE of a token's own letters up to, but without, the last merge: two parts; more if merges end before; or one."""
     parts = [*token]
-    while len(parts) > 2:
-        first, i = min((order(*parts[i:i + 2]), i) for i in range(len(parts) - 1))
-        if first == inf:
-            break
+    while len(parts) > 2 and (best := min((order(*parts[i:i + 2]), i) for i in range(len(parts) - 1)))[0] < inf:
+        i = best[1]
         parts[i:i + 2] = [parts[i] + parts[i + 1]]
     return parts
 

@@ -14,18 +14,16 @@ import tiktoken
 from minicai.hf_bpe import read_added, read_pattern, read_ranks
 from minicai.tokens import Turn
 
-# How turns are written, control tokens by name: what opens a turn of each role, what ends a reply, what closes a turn
-# that another one follows, what starts a conversation, what leads each text.
+# What opens a turn of each role, ends a reply, closes a turn before another, starts a conversation, leads each text.
 Style = namedtuple("Style", "user assistant end close start lead")
 CHATML = Style("<|im_start|>user\n", "<|im_start|>assistant\n", "<|im_end|>", "<|im_end|>\n", "", "")
 HEADER = "<|start_header_id|>{}<|end_header_id|>\n\n".format
 LLAMA3 = Style(HEADER("user"), HEADER("assistant"), "<|eot_id|>", "<|eot_id|>", "<|begin_of_text|>", "")
 TOY = Style("<|user|>", "<|assistant|>", "<|end|>", "<|end|>", "<|bos|>", "")
 PLAIN = Style("\n\nHuman:", "\n\nAssistant:", "", "", "", " ")                               # text alone, as in hh-rlhf
-TEMPLATE = ("{{ style.start }}"                                                     # in Jinja, with one of these styles
-            "{% for turn in messages %}{{ style[turn.role] + (turn.content and style.lead + turn.content) }}"
+TEMPLATE = ("{{ style.start }}{% for m in messages %}{{ style[m.role] + (m.content and style.lead + m.content) }}"
             "{{ style.end if loop.last and not add_generation_prompt else style.close }}{% endfor %}"
-            "{{ style.assistant if add_generation_prompt }}")
+            "{{ style.assistant if add_generation_prompt }}")                       # in Jinja, with one of these styles
 
 
 def choose_style(controls: dict[str, int], ends: list[int]) -> Style:
@@ -55,8 +53,7 @@ class OpenTokenizer:
         self.ids = Style(*map(self._ids, self.style))
 
     def _ids(self, template: str) -> list[int]:
-        """Ids of a string of this file, in which control tokens stand by name."""
-        parts = re.split(r"(<\|\w+\|>)", template)
+        parts = re.split(r"(<\|\w+\|>)", template)                     # control tokens stand in it by name
         return [i for part in parts for i in ([self.controls[part]] if part in self.controls else self.encode(part))]
 
     def encode(self, text: str) -> list[int]:

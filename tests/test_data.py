@@ -117,7 +117,7 @@ ONE = lines({"prompt": "one"})
     ("p.jsonl", lines({"messages": "x", "prompt": ["x"]}), "not 'x'"),
     ("e.jsonl", lines(R, R | {"better": "A"}), "line 2: expected prompt, response, principle"),
     ("e.jsonl", lines(C | {"better": "C"}), "line 1: expected prompt, response"),
-    ("e.jsonl", lines(C | {"a": " "}), "texts, none empty"),
+    ("e.jsonl", lines(C | {"a": " "}), "(A or B): texts"),
     ("c.jsonl", lines({"prompt": "x", "corrects": [], "incorrects": "y"}), "line 1: expected an object with chosen"),
     ("c.jsonl", lines(HH) + ONE, "line 2: expected an object with chosen and rejected"),
     ("c.jsonl", lines(HH | {"rejected": [A]}), "both alike"),

@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from minicai import UserError, hf
 from minicai.assistant import Assistant
-from minicai.checkpoint import load_model
+from minicai.checkpoint import WEIGHTS, load_model
 from minicai.data import comparisons, prompts
 from minicai.feedback import ask, label
 from minicai.run import device_of
@@ -39,7 +39,7 @@ def main(argv: list[str]) -> None:
     device, rows = device_of(args.device), comparisons(args.hhh) if args.hhh else prompts(args.prompts)
     if args.prompts and not args.run:
         parser.error("--prompts needs the folder of a run as well")
-    load = hf.load if (args.judge / hf.TOKENS).exists() else load_model
+    load = load_model if (args.judge / WEIGHTS).exists() else hf.load
     model, tokenizer = load(args.judge, device=device)
     judge = Assistant(model, tokenizer, torch.Generator(device).manual_seed(0), batch=64)
     if args.hhh:
