@@ -69,8 +69,8 @@ def device_of(name: str) -> torch.device:
 def fit_memory(log: "Log", learned: list[Module], frozen: list[Module], micro_batch: int, length: int = 512) -> None:
     """Say what training needs, refuse what cannot fit, and set how many rows go through the models at once.
 
-    Bytes: 16 for a learned weight (itself, gradient, two moments), 4 for a frozen one, 68 for each token of `length`,
-    layer and channel (Korthikanti et al. 2022, arXiv 2205.05198, eq. 2, at 32 bits), 12 for a logit of a slice.
+    Bytes: 16 a learned weight (itself, gradient, two moments), 4 a frozen one, 12 a logit of a slice, and for a layer's
+    channel 68 a token of `length` (Korthikanti et al. 2022, arXiv 2205.05198, eq. 2, at 32 bits).
     """
     for model in learned:
         model.model.micro_batch = micro_batch
