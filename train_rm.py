@@ -80,9 +80,8 @@ def learn(log: Log, source, model: ScalarModel, tokenizer: Tokenizer, items: lis
     fit_memory(log, [model], [], cfg.micro_batch)
     apart = max(2, round(1 / cfg.held_out))
     held, train = items[::apart], [item for i, item in enumerate(items) if i % apart]
-    total = cfg.epochs * -(-len(train) // cfg.batch)
     with log.timed("reward model"):
-        log.follow("bradley-terry", fit(model, tokenizer, train, cfg, rng), total, every=20)
+        log.follow("bradley-terry", fit(model, tokenizer, train, cfg, rng), cfg.epochs * -(-len(train) // cfg.batch), 20)
     source.report_reward(log, held, lambda *texts: text_scores(model, tokenizer, *texts))
     # 4. Normalise on SL's own answers, so that a KL coefficient means the same whatever the scale of the scores.
     normalise(model, text_scores(model, tokenizer, *reference))
@@ -96,8 +95,7 @@ def fit(model: ScalarModel, tokenizer: Tokenizer, items: list[Comparison], cfg: 
     optimiser = adamw([{"params": list(model.parameters())}], cfg.lr)
     plan = [(epoch, some) for epoch in range(cfg.epochs) for some in batches(items, cfg.batch, rng)]
     for step, (epoch, some) in enumerate(plan):
-        pairs = [(item.prompt, text) for item in some for text in (item.a, item.b)]
-        a, b = read_scores(model, tokenizer, pairs).view(-1, 2).T
+        a, b = read_scores(model, tokenizer, [(i.prompt, text) for i in some for text in (i.a, i.b)]).view(-1, 2).T
         labels = [[item.p_a, cfg.ai_weight if item.source == "ai" else 1.0] for item in some]
         p_a, weight = torch.tensor(labels, device=a.device).T
         loss, stats = bradley_terry_loss(a, b, p_a, weight=weight)

@@ -105,19 +105,16 @@ class Block(nn.Module):
 
 
 class Transformer(nn.Module):
-    """The trunk: ids (B, T) -> hidden states (B, T, C). With `seen`, go on in the cache, else fill it.
-
-    `micro_batch`: so many rows at a time in training, whatever the loss: the gradient is that of all rows at once.
-    """
+    """The trunk: ids (B, T) -> hidden states (B, T, C). With `seen`, go on in the cache, else fill it."""
     def __init__(self, config: ModelConfig):
         super().__init__()
         self.config, self.embed_tokens = config, nn.Embedding(config.vocab_size, config.hidden_size)
         self.layers = nn.ModuleList(Block(config, i) for i in range(config.num_hidden_layers))
-        self.norm, self.micro_batch = RMSNorm(config.hidden_size, config.rms_norm_eps), 2 ** 30
+        self.norm, self.micro_batch = RMSNorm(config.hidden_size, config.rms_norm_eps), 2 ** 30   # rows at a time
         self.apply(init_weights)
 
     def forward(self, ids: Tensor, cache: Cache | None = None, seen: int | None = None) -> Tensor:
-        return self.run(ids, cache, seen) if cache else in_slices(self.run, ids, size=self.micro_batch)
+        return self.run(ids, cache, seen) if cache else in_slices(self.run, ids, size=self.micro_batch)     # (B, T, C)
 
     def run(self, ids: Tensor, cache: Cache | None = None, seen: int | None = None) -> Tensor:
         position = torch.arange(ids.shape[1], device=ids.device)[None]                            # (1, T)
