@@ -79,9 +79,9 @@ def learn(log: Log, source, model: ScalarModel, tokenizer: Tokenizer, items: lis
     # 3. Bradley-Terry on both sources mixed; some prompts of each are held out.
     fit_memory(log, [model], [], cfg.micro_batch)
     apart = max(2, round(1 / cfg.held_out))
-    held, train = items[::apart], [item for i, item in enumerate(items) if i % apart]
+    held, rest = items[::apart], [item for i, item in enumerate(items) if i % apart]
     with log.timed("reward model"):
-        log.follow("bradley-terry", fit(model, tokenizer, train, cfg, rng), cfg.epochs * -(-len(train) // cfg.batch), 20)
+        log.follow("bradley-terry", fit(model, tokenizer, rest, cfg, rng), cfg.epochs * -(-len(rest) // cfg.batch), 20)
     source.report_reward(log, held, lambda *texts: text_scores(model, tokenizer, *texts))
     # 4. Normalise on SL's own answers, so that a KL coefficient means the same whatever the scale of the scores.
     normalise(model, text_scores(model, tokenizer, *reference))
