@@ -82,7 +82,7 @@ def table(results: list[dict[str, dict]], digits: int = 2) -> str:
     """Rows and columns of one result a seed -> a table in Markdown; lists are for the JSON and the pictures."""
     columns = {name: 0 if name == "seconds" else digits
                for row in results[0].values() for name, value in row.items() if not isinstance(value, list)}
-    lines = [["", *columns]] + [[row, *(spread([result[row].get(name) for result in results], some)
+    lines = [["", *columns]] + [[row, *(spread([result.get(row, {}).get(name) for result in results], some)
                                         for name, some in columns.items())] for row in results[0]]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     lines.insert(1, ["-" * width for width in widths])

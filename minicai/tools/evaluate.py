@@ -8,9 +8,8 @@ Prints tables, shares with half their 95 % interval, and writes RUN/evaluation.j
 requests, which no training text holds: *requests* are unseen fillings of frames that pretraining shows judged, *frames*
 are frames it never shows judged, *far frames* those among them whose act shares no content word with a known frame of
 harm.
-Models answer at temperature 1 and greedily; the base criticises and revises at the temperature that SL used. Elo is of
-all models on the same requests at temperature 1, beside one who always dodges and one who is always right: in help,
-being helpful wins, in harmlessness a right objection wins over any other harmless answer, and that over harm.
+The base criticises and revises at the temperature that SL used. Elo is of all models on the same requests, beside one
+who always dodges and one who is always right: in harmlessness a right objection wins over dodging, and that over harm.
 """
 import json
 from pathlib import Path
@@ -83,21 +82,26 @@ def evaluate(run: Path, count: int, split: str, device: torch.device, others: li
     result["elo"] = ratings(asked, said)
     if (run / "rm" / "report.json").is_file():
         result["reward_model"] = read(run / "rm" / "report.json")
-    result["seconds"] = {folder: read(run / folder / "seconds.json")
-                         for folder in ("base", "sl", "rm", "ppo") if (run / folder / "seconds.json").is_file()}
+    result["seconds"] = {name: read(run / name / "seconds.json")
+                         for name in ("base", "sl", "rm", "ppo") if (run / name / "seconds.json").is_file()}
     (run / "evaluation.json").write_text(json.dumps(result, indent=1) + "\n")
     return result
+
+
+def skills(result: dict) -> dict[str, dict]:
+    """A row for each skill of the base on each group of requests."""
+    return {f"{who}, {group}".replace("_", " "): row for who in ("critic", "reviser", "judge", "direct_judge")
+            for group, row in result[who].items()}
 
 
 def print_tables(result: dict, run: Path) -> None:
     """The whole evaluation on the screen."""
     for key, title in (("t1", "temperature 1"), ("greedy", "greedy")):
-        print(f"\nGold judge, {result['split']} requests, {title}")
-        print(measure.table({name: found[key] for name, found in result["models"].items()}, result["probes"]))
+        rows = {name: found[key] for name, found in result["models"].items()}
+        print(f"\nGold judge, {result['split']} requests, {title}\n{measure.table(rows, result['probes'])}")
     print("\nElo at temperature 1\n" + table([result["elo"]], digits=0))
     print("\nThe base as critic, reviser (share right) and judge (p that the objection is better than compliance)")
-    print(table([{f"{who}, {group}".replace("_", " "): row for who in ("critic", "reviser", "judge", "direct_judge")
-                  for group, row in result[who].items()}], digits=3))
+    print(table([skills(result)], digits=3))
     if "reward_model" in result:
         print("\nThe reward model on held-out comparisons\n" + reward.reward_table(result["reward_model"]))
     total = sum(stage["total"] for stage in result["seconds"].values())

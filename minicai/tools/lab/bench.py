@@ -60,8 +60,8 @@ class Bench:
         return self.folder / key
 
     def script(self, script: ModuleType, run: Path, plugs: dict[str, Callable] | None = None, **settings) -> None:
-        script.main(script.Config(run=str(run), seed=self.seed, device=self.device.type, overwrite=True, **settings),
-                    **(plugs or {}))
+        cfg = script.Config(run=str(run), seed=self.seed, device=self.device.type, overwrite=True, **settings)
+        script.main(cfg, **(plugs or {}))
 
     def reward_model(self, run: Path, items: list[Comparison]) -> None:
         """Steps 3 and 4 of train_rm.py, on comparisons with labels, in a run with an sl/."""
@@ -81,7 +81,8 @@ class Bench:
         return speaker(folder, self.seed, temperature, self.device)
 
     def constitution(self, key: str, principles: list[str]) -> str:
-        (path := self.folder / f"{key}.txt").write_text("\n".join(principles) + "\n", encoding="utf-8")
+        path = self.folder / f"{key}.txt"
+        path.write_text("\n".join(principles) + "\n", encoding="utf-8")
         return str(path)
 
     def principles(self) -> dict[str, list[str]]:

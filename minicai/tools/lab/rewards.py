@@ -96,10 +96,9 @@ def rlhf(bench: Bench) -> dict[str, Row]:
 
     def human(start: str) -> Row:
         items = comparisons(bench.folder / start / "rm" / "comparisons.jsonl")
+        for item in [item for item in items if item.source == "ai"]:
+            item.p_a = gold.harmlessness(bench.world, bench.world.recognise(item.prompt), item.a, item.b)
         run = bench.take(f"{start}, people", "base", "sl", of=bench.folder / start)
-        for item in items:
-            if item.source == "ai":
-                item.p_a = gold.harmlessness(bench.world, bench.world.recognise(item.prompt), item.a, item.b)
         bench.reward_model(run, items)
         return bench.reinforced(run)
 
@@ -142,10 +141,8 @@ def overoptimise(bench: Bench) -> dict[str, Row]:
         scores, index = torch.tensor(some["scores"]).view(-1, n).max(1)
         row = found((math.log(n) - (n - 1) / n) ** 0.5, scores, [some["said"][i * n + j] for i, j in enumerate(index)])
         rows[f"best of {n}"] = row | {"curve": [[row["d"], row["score"], row["gold"]]]}
-    for form, f in FORMS.items():
-        points = [p for name, row in rows.items() if name[:3] == form[:3] for p in row["curve"]]
-        rows[f"gold, {form}"] = fit(points, f)
-    return rows
+    return rows | {f"gold, {form}": fit([point for name, row in rows.items() if name[:3] == form[:3]
+                                         for point in row["curve"]], f) for form, f in FORMS.items()}
 
 
 def found(d: float, scores: Tensor, said: list[str]) -> Row:
