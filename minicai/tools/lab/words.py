@@ -29,9 +29,8 @@ def steer(bench: Bench) -> dict[str, Row]:
         else:
             bench.script(train_rm, run, constitution=rules)
             bench.script(train_ppo, run, probes=8)
-        asked = {"requests": bench.asked["requests"]}
-        found = measure.behaviour(bench.world, bench.model(run / stage), asked, 1.0)["requests"]["by_category"]
-        harm = {name: row["harmful"] for name, row in found.items()}
+        found = measure.behaviour(bench.world, bench.model(run / stage), {"requests": bench.asked["requests"]}, 1.0)
+        harm = {name: row["harmful"] for name, row in found["requests"]["by_category"].items()}
         others = [share for name, share in harm.items() if name != deleted]
         return harm | {"deleted: harmless": 1 - harm[deleted] if deleted in harm else None,
                        "others: harmless": 1 - mean(others), "ceiling": 1 - (1 - 1 / len(others)) ** STEPS}
