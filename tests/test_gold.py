@@ -164,7 +164,7 @@ def test_elo_sets_who_is_right_over_who_dodges_over_who_harms():
     good = {g: ["objection" if q.frame.kind == "harm" else "helpful" for q in some] for g, some in ASKED.items()}
     bad = {g: ["harmful" if v == "objection" else v for v in said] for g, said in good.items()}
     garbled = {g: ["off_grammar"] * len(said) for g, said in good.items()}
-    table = evaluate.ratings(WORLD, ASKED, {"good": good, "bad": bad, "garbled": garbled})
+    table = evaluate.ratings(ASKED, {"good": good, "bad": bad, "garbled": garbled})
     assert table["good"] == table["is right"] and table["garbled"] == table["dodges"]
     assert table["bad"]["harmlessness"] < table["dodges"]["harmlessness"] < table["good"]["harmlessness"]
     assert table["bad"]["help"] == table["good"]["help"] > 0 > table["dodges"]["help"]

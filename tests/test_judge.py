@@ -31,9 +31,9 @@ def test_a_judge_is_tested_against_what_is_known_to_be_better():
     found = judge.tested(Scripted(score=taste), rows)
     assert found["questions"] == 4 and found["accuracy"] == 2.5 / 4
     said = torch.tensor([1 / (1 + 2.718281828 ** -x) for x in (2.5, -1, -2.5, 0)])      # odd rows stand the other way
-    assert [row["questions"] for row in found["calibration"]] == [1, 1, 1, 1]
+    assert [row["pairs"] for row in found["calibration"]] == [1, 1, 1, 1]
     for row, p, first in zip(found["calibration"], said.sort().values, (1, 0, 0, 1), strict=True):
-        close((row["said"], row["found"]), (p.item(), float(first)), atol=1e-5, rtol=1e-5)
+        close((row["predicted"], row["label"]), (p.item(), float(first)), atol=1e-4, rtol=0)
 
 
 def test_elo_of_two_is_the_log_odds_of_their_games_and_ten_to_one_is_400_points():

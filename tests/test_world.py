@@ -12,7 +12,7 @@ from minicai.revise import REVISION_REQUEST, revision_turns
 from minicai.tokens import Tokenizer
 from minicai.toyworld import corpus as room
 from minicai.toyworld import pretrain
-from minicai.toyworld.world import ASKS, HELD_OUT, MOST, PLAIN, SPLITS, World, split_of
+from minicai.toyworld.world import ASKS, HELD_OUT, MOST, SPLITS, World, split_of
 
 WORLD, TOKENIZER = World(), Tokenizer(BYTES)
 SLOTS = {name: "(?:" + "|".join(map(re.escape, words)) + ")" for name, words in WORLD.slots.items()}
@@ -105,7 +105,7 @@ def test_far_frames_are_those_whose_act_shares_no_content_word_with_a_known_fram
     known = " ".join(part for f in WORLD.select("harm", role="known") for part in f.parts).lower()
     for frame in WORLD.select("harm", role="test"):
         shared = [w for w in re.sub(r"{\w+}('s)?", "", frame.parts[0]).split() if re.search(rf"\b{w}\b", known)]
-        assert WORLD.far(frame) == (not set(shared) - PLAIN)
+        assert WORLD.far(frame) == (not set(shared) - WORLD.plain)
     assert {f.category for f in WORLD.select("harm", role="test") if WORLD.far(f)} == set(WORLD.categories)
     assert not any(map(WORLD.far, WORLD.select("harm", role="known")))
 
@@ -183,7 +183,7 @@ def test_what_is_copied_stands_in_what_was_said_before():
         before = " ".join(words for _, words in given)
         assert re.sub("^(Your plan is|You asked how|You want) to ", "", text).removesuffix(".") in before
         shapes[given[-1][1].split(":")[0]] += 1
-    assert set(shapes) == {"Repeat", *(ask for ask, _ in room.AGAIN)}
+    assert set(shapes) == {"Repeat", *(ask for ask, _ in WORLD.book["again"])}
 
 
 def test_the_glossary_says_of_every_wording_what_it_is_about_and_only_that_is_learned():

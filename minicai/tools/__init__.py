@@ -13,6 +13,8 @@ from minicai import UserError, blamed
 from minicai.assistant import Assistant
 from minicai.checkpoint import load_model
 
+STAGES = {"base": "base", "sl": "sl", "rl": "ppo"}              # model -> its folder in a run
+
 
 def main() -> None:
     """The entry point: `minicai`, `minicai --help` or `minicai COMMAND ...`."""
@@ -30,6 +32,8 @@ def main() -> None:
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(2) from None
+    except KeyboardInterrupt:
+        raise SystemExit(130) from None
 
 
 def command_line(module: str, *folder: str, device: bool = False) -> argparse.ArgumentParser:
@@ -44,16 +48,27 @@ def command_line(module: str, *folder: str, device: bool = False) -> argparse.Ar
     return parser
 
 
-def read(path: Path):
-    """What a JSON file says, or the records of a JSONL file; UserError where there is none."""
+def read(path: Path, key: str = ""):
+    """What a JSON file says, perhaps at a key, or the records of a JSONL file; UserError where there is nothing."""
     with blamed(f"{path}: is needed (the three scripts and then minicai evaluate make it)"):
         text = path.read_text(encoding="utf-8")
-        return [json.loads(line) for line in text.split("\n") if line] if path.suffix == ".jsonl" else json.loads(text)
+        if path.suffix == ".jsonl":
+            return [json.loads(line) for line in text.split("\n") if line]
+        return json.loads(text)[key] if key else json.loads(text)
 
 
-def speaker(folder: Path, seed: int = 0, temperature: float = 1.0, device: torch.device | str = "cpu") -> Assistant:
+def models_of(run: Path) -> dict[str, Path]:
+    """The folders of a run's models, by name; UserError where not even a base is there."""
+    if not (run / "base").is_dir():
+        raise UserError(f"{run}: holds no base/; make one with: python train_sl.py --run {run}")
+    return {name: run / folder for name, folder in STAGES.items() if (run / folder).is_dir()}
+
+
+def speaker(folder: Path, seed: int = 0, temperature: float = 1.0, device: torch.device | str = "cpu",
+            max_new: int = 80) -> Assistant:
     """A stage's model, to talk to."""
-    return Assistant(*load_model(folder, device=device), torch.Generator(device).manual_seed(seed), temperature)
+    generator = torch.Generator(device).manual_seed(seed)
+    return Assistant(*load_model(folder, device=device), generator, temperature, max_new)
 
 
 def spread(values: list[float | None], digits: int) -> str:
@@ -61,3 +76,14 @@ def spread(values: list[float | None], digits: int) -> str:
     some = sorted(value for value in values if value is not None)
     ends = f" ({some[0]:.{digits}f} to {some[-1]:.{digits}f})" if len(some) > 1 else ""
     return f"{mean(some):.{digits}f}{ends}" if some else "-"
+
+
+def table(results: list[dict[str, dict]], digits: int = 2) -> str:
+    """Rows and columns of one result a seed -> a table in Markdown; lists are for the JSON and the pictures."""
+    columns = {name: 0 if name == "seconds" else digits
+               for row in results[0].values() for name, value in row.items() if not isinstance(value, list)}
+    lines = [["", *columns]] + [[row, *(spread([result.get(row, {}).get(name) for result in results], some)
+                                        for name, some in columns.items())] for row in results[0]]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    lines.insert(1, ["-" * width for width in widths])
+    return "\n".join("| " + " | ".join(f"{c:{w}}" for c, w in zip(line, widths, strict=True)) + " |" for line in lines)

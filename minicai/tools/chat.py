@@ -9,8 +9,7 @@ A line is said to every model. Lines that begin with / are commands:
     /judge [MODEL MODEL] PRINCIPLE  the base compares the last answers of two models under a principle, in both orders
     /help                           this list
 
-Without a MODEL: the first one, and the first against the last. Words that stand nowhere in the embedded world's text
-are named: a model pretrained on it has never met them.
+Without a MODEL: the first one, and the first against the last. Words that the embedded world never says are named.
 """
 import random
 import sys
@@ -18,8 +17,7 @@ import sys
 from minicai import UserError
 from minicai.feedback import ask, label
 from minicai.revise import Revision, revise
-from minicai.tools import command_line, speaker
-from minicai.tools.evaluate import models_of
+from minicai.tools import command_line, models_of, speaker
 from minicai.toyworld.corpus import vocabulary, words_of
 from minicai.toyworld.world import World
 
@@ -37,13 +35,13 @@ def main(argv: list[str]) -> None:
     chat = Chat(models, vocabulary(World.of(args.run)) if World.frames_of(args.run) else None)
     print("They know only their own small world; try: How do I take Anna's camera without asking? (/help: commands)",
           file=sys.stderr)
-    try:
-        for line in args.say or sys.stdin:
-            chat.hear(line, strict=bool(args.say))
-    except KeyboardInterrupt:
-        print(file=sys.stderr)
-    except UnicodeDecodeError:
-        raise UserError("what was typed is not UTF-8") from None
+    for line in args.say or open(sys.stdin.fileno(), encoding="utf-8", errors="replace", closefd=False):
+        try:
+            chat.hear(line)
+        except UserError as error:
+            if args.say:
+                raise
+            print(f"error: {error}", file=sys.stderr)
 
 
 class Chat:
@@ -53,20 +51,17 @@ class Chat:
         self.models, self.known, self.prompt, self.answers = models, known, "", {}
         self.commands = {"/critique": self.critique, "/judge": self.judge, "/help": self.help}
 
-    def hear(self, line: str, strict: bool = False) -> None:
-        """Do what a line says. A mistake is one line; `strict` raises it."""
+    def hear(self, line: str) -> None:
+        """Do what a line says."""
         command, *words = line.split() or [""]
-        try:
-            if len(line) > LONGEST:
-                raise UserError(f"a line may have at most {LONGEST} characters, this one has {len(line)}")
-            if command.startswith("/") and command not in self.commands:
-                raise UserError(f"unknown command {command!r}; there are: {', '.join(self.commands)}")
-            if command:
-                self.commands[command](words) if command in self.commands else self.answer(line.strip())
-        except UserError as error:
-            if strict:
-                raise
-            print(f"error: {error}", file=sys.stderr)
+        if len(line) > LONGEST:
+            raise UserError(f"a line may have at most {LONGEST} characters, this one has {len(line)}")
+        if command in self.commands:
+            self.commands[command](words)
+        elif command.startswith("/"):
+            raise UserError(f"unknown command {command!r}; there are: {', '.join(self.commands)}")
+        elif command:
+            self.answer(line.strip())
 
     def answer(self, prompt: str) -> None:
         self.name_unmet(prompt)
@@ -88,9 +83,9 @@ class Chat:
             raise UserError(f"/judge needs two different models of those of this run: {', '.join(self.models)}")
         pair = self.prompt, self.answers[a], self.answers[b]
         log_odds, mass, said = ask([pair], [principle], self.models["base"], reasoning=True)
-        for (first, second), odds, reason, total in zip(((a, b), (b, a)), log_odds, said, mass, strict=True):
-            print(f"(A) {first}, (B) {second}: {reason[0]}\n"
-                  f"    log-odds of (A) {odds.item():+.3f}, P(A) + P(B) = {total.item():.3f}")
+        for i, (first, second) in enumerate([(a, b), (b, a)]):
+            print(f"(A) {first}, (B) {second}: {said[i][0]}\n"
+                  f"    log-odds of (A) {log_odds[i].item():+.3f}, P(A) + P(B) = {mass[i].item():.3f}")
         print(f"p({a} is better than {b}) = {label(*log_odds).item():.3f}")
 
     def help(self, words: list[str]) -> None:
@@ -108,5 +103,5 @@ class Chat:
         return named or default, principle
 
     def name_unmet(self, text: str) -> None:
-        if unmet := [word for word in dict.fromkeys(words_of(text)) if word not in (self.known or words_of(text))]:
+        if unmet := [word for word in dict.fromkeys(words_of(text)) if self.known and word not in self.known]:
             print(f"never met: {', '.join(unmet)}")

@@ -2,11 +2,12 @@
 
     pip install -e ".[plot]" && minicai plot runs/default          # writes RUN/run.png and run.svg
 """
-
-from minicai.feedback import Comparison
+from minicai.revise import Revision
 from minicai.tools import command_line, read
 from minicai.tools.lab.pictures import canvas, draw, lines, reliability, save
-from minicai.toyworld import gold, reward
+from minicai.tools.lab.rewards import comparisons
+from minicai.tools.lab.words import verdicts
+from minicai.toyworld.reward import against_gold
 from minicai.toyworld.world import World
 
 CURVES = (("gold on validation requests, T=1", ("harmful", "objection", "helpful", "refused")),
@@ -16,10 +17,10 @@ CURVES = (("gold on validation requests, T=1", ("harmful", "objection", "helpful
 
 def main(argv: list[str]) -> None:
     run = command_line(__name__, "run", "folder of a run, evaluated, with all its stages").parse_args(argv).run
-    models, report, world = read(run / "evaluation.json")["models"], read(run / "rm" / "report.json"), World.of(run)
+    models, report, world = read(run / "evaluation.json", "models"), read(run / "rm" / "report.json"), World.of(run)
     steps = [record for record in read(run / "ppo" / "metrics.jsonl") if "iteration" in record]
-    items = [Comparison(**record) for record in read(run / "rm" / "comparisons.jsonl") if record["source"] == "ai"]
-    answers = revised(world, read(run / "sl" / "transcripts.jsonl"))
+    items = [item for item in comparisons(run / "rm" / "comparisons.jsonl") if item.source == "ai"]
+    answers = verdicts(world, [Revision(**record) for record in read(run / "sl" / "transcripts.jsonl")])
     figure, axes = canvas(2, 4, 18, 8)
     lines(axes[0, 0], "helpful against harmless, T=1", "% not harmful", {
         "PPO, validation": [(100 - 100 * s["harmful"], 100 * s["helpful"]) for s in steps]} | {
@@ -30,17 +31,10 @@ def main(argv: list[str]) -> None:
         name: [(k, 100 * said.count(name) / len(said)) for k, said in enumerate(answers)]
         for name in ("harmful", "objection", "evasive")})
     reliability(axes[0, 2], {"reward model: labels": report["calibration"],
-                             "AI labels: gold": reward.against_gold(world, items)["bins"]})
+                             "AI labels: gold": against_gold(world, items)["bins"]})
     for axis, (title, names) in zip(axes.flat[3:], CURVES, strict=True):
         lines(axis, title, "PPO iteration", {name: [(s["iteration"], s[name]) for s in steps] for name in names},
               marker="")
     save(figure, run / "run.png")
     for found in run.glob("lab/*/results.json"):
         draw(found.parent.name, list(read(found).values()), found.with_suffix(".png"))
-
-
-def revised(world: World, records: list[dict]) -> list[tuple[str, ...]]:
-    """Gold's verdicts on SL's answers as they were at first, and after each revision."""
-    said = [[gold.verdict(world, q, text) for text in (record["response"], *record["revisions"])]
-            for record in records if (q := world.recognise(record["prompt"]))]
-    return list(zip(*said, strict=True))

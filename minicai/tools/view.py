@@ -14,54 +14,50 @@ from minicai.toyworld.gold import verdict
 from minicai.toyworld.world import World
 
 LIMIT = 1_500_000           # characters of each part: the whole page stays below 5 MB
-NUMBER = (int, float)
-# A part of the page: its file, and what each record must hold.
-PARTS = {"sl": ("transcripts.jsonl", {"prompt": str, "response": str} | dict.fromkeys(
-                ("principles", "critiques", "revisions"), list)),
-         "rm": ("comparisons.jsonl", {"prompt": str, "a": str, "b": str, "p_a": NUMBER, "source": str} | dict.fromkeys(
-                ("principles", "log_odds", "reasons"), list)),
-         "ppo": ("rollouts.jsonl", {"iteration": int, "prompt": str, "response": str, "score": NUMBER, "kl": NUMBER})}
+NUMBER = int, float
+# A part of the page: its file, and what each record must hold of each kind.
+PARTS = {"sl": ("transcripts.jsonl", {str: "prompt response", list: "principles critiques revisions"}),
+         "rm": ("comparisons.jsonl", {str: "prompt a b source", NUMBER: "p_a", list: "principles log_odds reasons"}),
+         "ppo": ("rollouts.jsonl", {str: "prompt response", int: "iteration", NUMBER: "score kl"})}
 
 
 def main(argv: list[str]) -> None:
     run = command_line(__name__, "run", "folder of a run, finished or not").parse_args(argv).run
-    found = {name: run / name / file for name, (file, _) in PARTS.items() if (run / name / file).is_file()}
-    if not found:
+    world, parts = World(), {}
+    for name, (file, kinds) in PARTS.items():
+        if (path := run / name / file).is_file():
+            parts[name] = thin([judged(world, record) for record in read(path, kinds)])
+    if not parts:
         raise UserError(f"{run}: holds nothing to view yet; make it with: python train_sl.py --run {run}")
-    world, parts = World(), {name: read(path, PARTS[name][1]) for name, path in found.items()}
-    for records in parts.values():
-        judge(world, records)
-    html = page(run.resolve().name, {name: thin(records) for name, records in parts.items()})
+    html = page(run.resolve().name, parts)
     (run / "view.html").write_text(html, encoding="utf-8")
     print(f"wrote {run / 'view.html'} ({len(html) / 1e6:.1f} MB): open it in a browser")
 
 
-def read(path: Path, shape: dict[str, type]) -> list[dict]:
+def read(path: Path, kinds: dict[type, str]) -> list[dict]:
     """The records of a JSONL file; UserError where one of them is not what a stage writes."""
-    records = []
+    records, shape = [], [(name, kind) for kind, names in kinds.items() for name in names.split()]
     lines = path.read_text(encoding="utf-8", errors="replace").split("\n")    # splitlines would break at a U+2028 too
     for number, line in enumerate(lines, start=1):
         with blamed(f"{path}, line {number}: is not what a stage writes; make the stage anew"):
             records += [json.loads(line, parse_constant=str)] if line else []    # NaN is no JSON for a browser
-            if line and not all(isinstance(records[-1][name], kind) for name, kind in shape.items()):
+            if line and not all(isinstance(records[-1][name], kind) for name, kind in shape):
                 raise ValueError("something is of another kind")
     return records
 
 
-def judge(world: World, records: list[dict]) -> None:
-    """Add category and verdicts to the records whose prompt is of this world: of every answer, in the order said."""
-    for record in records:
-        if request := world.recognise(record["prompt"]):
-            answers = [record[name] for name in ("response", "a", "b") if name in record] + record.get("revisions", [])
-            record["category"] = request.frame.category
-            record["verdicts"] = [verdict(world, request, answer).replace("_", " ") for answer in answers]
+def judged(world: World, record: dict) -> dict:
+    """A record, with its category and the verdict on every answer as they come, if its prompt is of this world."""
+    if (request := world.recognise(record["prompt"])) is None:
+        return record
+    answers = [record[name] for name in ("response", "a", "b") if name in record] + record.get("revisions", [])
+    said = [verdict(world, request, answer).replace("_", " ") for answer in answers]
+    return record | {"category": request.frame.category, "verdicts": said}
 
 
 def thin(records: list[dict]) -> dict:
-    """Every record, or every second, third ... so that they fit into LIMIT characters; and how many there were."""
-    sizes, step = [len(json.dumps(record)) for record in records], 1
-    while step < len(records) and sum(sizes[::step]) > LIMIT:
-        step += 1
+    """Every record, or every second, third ... so that about LIMIT characters are left; and how many there were."""
+    step = 1 + sum(len(json.dumps(record)) for record in records) // LIMIT
     return {"records": records[::step], "total": len(records), "step": step}
 
 

@@ -5,7 +5,7 @@
 import random
 from statistics import mean
 
-from minicai.tools import command_line
+from minicai.tools import command_line, table
 from minicai.toyworld.corpus import SHARES, Corpus
 from minicai.toyworld.pretrain import make_tokenizer
 from minicai.toyworld.world import World
@@ -18,10 +18,9 @@ def main(argv: list[str]) -> None:
     args, world = parser.parse_args(argv), World()
     if args.documents < 0:
         parser.error(f"--documents must be at least 0, not {args.documents}")
-    for kind in ("harm", "benign", "sensitive"):
-        roles = [frame.role for frame in world.select(kind)]
-        counts = ", ".join(f"{roles.count(role)} {role}" for role in ("known", "valid", "test"))
-        print(f"{kind:10} {len(roles):3} frames: {counts}")
+    roles = "known", "valid", "test"
+    print(table([{kind: {role: len(world.select(kind, role=role)) for role in roles}
+                  for kind in ("harm", "benign", "sensitive")}], digits=0))
     corpus = Corpus(world, make_tokenizer(world, seed=0), random.Random(args.seed))
     some = {kind: [getattr(corpus, kind)()[0] for _ in range(300)] for kind in SHARES}
     tokens = {kind: share * mean(map(len, some[kind])) for kind, share in SHARES.items()}

@@ -15,16 +15,6 @@ from minicai.toyworld.world import ASKS, Concept, Request, World
 
 SHARES = {"dialogue": .27, "criticism": .22, "comparison": .13, "book": .20, "glossary": .10, "copying": .08}
 SEEN, JUDGED = ("judged", "method"), ("judged",)
-WRONG = ("To {act} is {noun}, because {reason}. It is better to {alternative}.",
-         "Somebody asks: {ask} To {act} is {noun}, because {reason}. It is better to {alternative}.",
-         "Somebody asks: {ask} Some people {how}. To {act} is {noun}: {reason}.",
-         "{ask} Who asks this thinks of {noun}. To {act} is {noun}, because {reason}. Instead one could {alternative}.",
-         "{ask} Nobody should {act}, because {reason}. Since {reason}, it is {noun}. Why not {alternative}?",
-         "It would be {noun} to {act}, for {reason}. Who means to {act} could rather {alternative}. "
-         "To {alternative} is kinder.")
-HARMLESS = ("To {act} is harmless: {how}.", "Somebody asks: {ask} To {act} is harmless: {how}.")
-AGAIN = (("Say that again.", "{said}"), ("What was my plan?", "Your plan is to {act}."),
-         ("What did I ask?", "You asked how to {act}."), ("What do I want?", "You want to {act}."))
 LETTER = 4.0            # weight of the letter that a comparison comes down to
 
 
@@ -33,16 +23,14 @@ class Corpus:
 
     def __init__(self, world: World, tokenizer: Tokenizer, rng: random.Random):
         self.world, self.tokenizer, self.rng = world, tokenizer, rng
-        self.harm, self.judged = world.select("harm"), world.select("harm", role="known")
-        self.harmless = world.select("benign"), world.select("sensitive")
-        self.judged_harmless = [[frame for frame in frames if frame.role == "known"] for frames in self.harmless]
+        self.frames, self.judged = ({kind: world.select(kind, role=role) for kind in ("harm", "benign", "sensitive")}
+                                    for role in (None, "known"))
         self.words = sorted({word for f in world.frames for word in " ".join(f.parts).split() if "{" not in word}
                             | {word for words in world.slots.values() for word in words})
 
     def document(self, early: bool) -> Example:
         shares = SHARES | {"copying": .20 if early else SHARES["copying"]}
-        kind = self.rng.choices(list(shares), list(shares.values()))[0]
-        return getattr(self, kind)()
+        return getattr(self, self.rng.choices(list(shares), list(shares.values()))[0])()
 
     def _example(self, *pieces: tuple[list[int], float]) -> Example:
         ids = [i for piece, _ in pieces for i in piece]
@@ -51,12 +39,16 @@ class Corpus:
     def _turn(self, text: str, weight: float = 1.0) -> tuple[list[int], float]:
         return [*self.tokenizer.encode(text), self.tokenizer.end], weight
 
+    def _request(self, harm: float, sensitive: float = 0.5, judged: bool = False) -> Request:
+        """A request, harmful with this probability; if it is not, it sounds harmful with that one."""
+        kind = "harm" if self.rng.random() < harm else ("benign", "sensitive")[self.rng.random() < sensitive]
+        frames, splits = (self.judged, JUDGED) if judged else (self.frames, SEEN)
+        return self.world.fill(self.rng.choice(frames[kind]), self.rng, splits)
+
     def dialogue(self) -> Example:
         """What a helpful-only assistant says; about one harmful request in eight it dodges."""
-        rng, harmful = self.rng, self.rng.random() < 0.4
-        frames = self.harm if harmful else self.harmless[rng.random() < 0.35]
-        request = self.world.fill(rng.choice(frames), rng, SEEN)
-        kind = "dodges" if harmful and rng.random() < 1 / 8 else "shows"
+        rng, request = self.rng, self._request(harm=0.4, sensitive=0.35)
+        kind = "dodges" if request.frame.kind == "harm" and rng.random() < 1 / 8 else "shows"
         given = self.tokenizer.prompt([("user", request.prompt)])
         return self._example((given, 0.0), self._turn(speech.answer(kind, request, rng, self.world)))
 
@@ -68,10 +60,8 @@ class Corpus:
 
     def criticism(self) -> Example:
         """An answer, its critique and its revision under one principle; now and then revised without a critique."""
-        rng, tok = self.rng, self.tokenizer
-        harmful = rng.random() < 0.92
-        frames = self.judged if harmful else self.judged_harmless[rng.random() < 0.5]
-        request = self.world.fill(rng.choice(frames), rng, JUDGED)
+        rng, tok, request = self.rng, self.tokenizer, self._request(harm=0.92, judged=True)
+        harmful = request.frame.kind == "harm"
         kind = rng.choices(list(speech.DOES), [.62, .14, .15, .09])[0] if harmful else rng.choice(("shows", "dodges"))
         concept = self._concept(request)
         principle = rng.choice(concept.principles)
@@ -88,7 +78,7 @@ class Corpus:
     def comparison(self) -> Example:
         """Which of two answers follows a principle better; where it does not tell them apart, a coin decides."""
         rng, tok = self.rng, self.tokenizer
-        request = self.world.fill(rng.choice(self.judged), rng, JUDGED)
+        request = self.world.fill(rng.choice(self.judged["harm"]), rng, JUDGED)
         concept = self._concept(request)
         kinds = rng.choices(list(speech.DOES), [.36, .30, .20, .14], k=2)
         a, b = (speech.answer(kind, request, rng, self.world) for kind in kinds)
@@ -98,16 +88,13 @@ class Corpus:
         begun = f"{speech.judgement(concept, request, *kinds)} {CHOICE}" if reasoning else CHOICE
         return self._example((given, 0.0), (tok.encode(begun), 1.0), (tok.encode(choice), LETTER), ([tok.end], 1.0))
 
-    def _text(self, text: str) -> Example:
-        return self._example(([self.tokenizer.bos], 0.0), self._turn(text))
-
     def book(self) -> Example:
         """Plain text on why acts are wrong, and what is harmless: of every frame, in no dialogue."""
-        rng, harmful = self.rng, self.rng.random() < 0.75
-        request = self.world.fill(rng.choice(self.harm if harmful else self.harmless[rng.random() < 0.5]), rng, SEEN)
-        text = rng.choice(WRONG if harmful else HARMLESS)
-        return self._text(text.format(ask=request.prompt, act=request.act, noun=request.frame.category, how=request.how,
-                                      reason=request.reason, alternative=request.alternative))
+        request = self._request(harm=0.75)
+        text = self.rng.choice(self.world.book["wrong" if request.frame.kind == "harm" else "harmless"])
+        text = text.format(ask=request.prompt, act=request.act, noun=request.frame.category, how=request.how,
+                           reason=request.reason, alternative=request.alternative)
+        return self._example(([self.tokenizer.bos], 0.0), self._turn(text))
 
     def glossary(self) -> Example:
         """What each wording of a principle is about, the unseen ones too, and whether a request is of that kind."""
@@ -115,7 +102,8 @@ class Corpus:
         noun = rng.choice([*self.world.categories, "harmless"])
         if concept.name in self.world.categories and rng.random() < 0.5:
             noun = concept.name
-        frames = [f for f in self.judged if f.category == noun] or self.judged_harmless[rng.random() < 0.5]
+        frames = [f for f in self.judged["harm"] if f.category == noun]
+        frames = frames or self.judged["sensitive" if rng.random() < 0.5 else "benign"]
         asked = f"Somebody asks: {self.world.fill(rng.choice(frames), rng, SEEN).prompt}"
         principle = f"Principle: {rng.choice(concept.principles + concept.unseen)}"
         given = rng.choice((f"{principle} {asked}", f"{asked} {principle}"))
@@ -124,10 +112,9 @@ class Corpus:
 
     def copying(self) -> Example:
         """Repeat these words, say that again, what was my plan: what every answer about *this* request rests on."""
-        rng, harmful = self.rng, self.rng.random() < 0.8
-        request = self.world.fill(rng.choice(self.harm if harmful else self.harmless[rng.random() < 0.5]), rng, SEEN)
+        rng, request = self.rng, self._request(harm=0.8)
         if rng.random() < 0.6:
-            said, (ask, text) = speech.answer("shows", request, rng, self.world), rng.choice(AGAIN)
+            said, (ask, text) = speech.answer("shows", request, rng, self.world), rng.choice(self.world.book["again"])
             turns = [("user", request.prompt), ("assistant", said), ("user", ask)]
             text = text.format(said=said, act=request.act)
         else:
@@ -153,5 +140,5 @@ def vocabulary(world: World) -> set[str]:
     texts = [*ASKS, *world.about, *world.categories, CRITIQUE_REQUEST, REVISION_REQUEST, QUESTION, *OPTIONS]
     texts += [part for frame in world.frames for part in frame.parts] + sum(world.slots.values(), [])
     texts += [*speech.HELPS, *speech.OBJECTIONS, *speech.EVASIONS, *speech.DOES.values(), *speech.TOPICS.values()]
-    texts += [*WRONG, *HARMLESS, *sum(AGAIN, ())]
+    texts += [*world.book["wrong"], *world.book["harmless"], *sum(world.book["again"], [])]
     return {word for text in texts for word in words_of(re.sub(r"{\w+}", "", text))}

@@ -28,12 +28,6 @@ ASKS = ("How do I {act}?", "How can I {act}?", "Please help me to {act}.", "Tell
         "I want to {act}. What should I do?", "What is the best way to {act}?", "Can you explain how to {act}?",
         "What do I have to do to {act}?")
 
-PLAIN = frozenset(
-    "a about after against ahead an and any are around as at be before behind beside between by down during for "
-    "from her his how if in inside into is it its near never no nobody not of off on one only out over own past "
-    "she some than that the their them there these they this those through to too under until up was what when "
-    "where which while who whoever with without you your".split())
-
 
 @dataclass(frozen=True, slots=True)
 class Frame:
@@ -47,9 +41,8 @@ class Frame:
         return sorted(set(re.findall(r"{(\w+)}", self.parts[0])))
 
     def words(self, parts: slice = slice(None)) -> set[str]:
-        """The content words of its sentences, slots and plain words apart."""
-        text = re.sub(r"{\w+}('s)?", "", " ".join(self.parts[parts]).lower())
-        return set(re.findall(r"[a-z]+", text)) - PLAIN
+        """The words of its sentences, slots apart."""
+        return set(re.findall(r"[a-z]+", re.sub(r"{\w+}('s)?", "", " ".join(self.parts[parts]).lower())))
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +71,7 @@ class World:
     def __init__(self, frames: int = MOST, path: str | Path = ""):
         data = tomllib.loads(Path(path or Path(__file__).with_name("world.toml")).read_text(encoding="utf-8"))
         self.slots: dict[str, list[str]] = data["slots"]
+        self.book, self.plain = data["book"], set(data["plain"].split())
         self.categories = list(data["category"])
         tables = [("harm", name, data["category"][name]) for name in self.categories]
         tables += [(kind, kind, data[kind]) for kind in ("benign", "sensitive")]
@@ -115,7 +109,8 @@ class World:
 
     def far(self, frame: Frame) -> bool:
         """Does its act share no content word with anything in a known frame of harm? Such frames are the hardest."""
-        return not any(frame.words(slice(1)) & known.words() for known in self.select("harm", role="known"))
+        own = frame.words(slice(1)) - self.plain
+        return not any(own & known.words() for known in self.select("harm", role="known"))
 
     def fill(self, frame: Frame, rng: random.Random, splits: tuple[str, ...]) -> Request:
         """A random request of this frame whose filling is in one of the splits; LookupError if it has none there."""

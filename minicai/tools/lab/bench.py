@@ -22,12 +22,13 @@ from minicai.toyworld import measure
 from minicai.toyworld.source import Embedded
 from minicai.toyworld.world import World
 
+FEW = {"red_team_prompts": 400, "helpful_prompts": 600, "probes": 8}        # for a short SL
 GROUPS = "requests", "benign", "sensitive"
 Row = dict                      # column -> number; or a list, for the pictures and the JSON alone
 
 
 class Bench:
-    """What an experiment works with: its run and seed, and what is already done of it."""
+    """A run, a seed, and what is already done of an experiment on them."""
 
     def __init__(self, run: Path, folder: Path, seed: int, device: str, probes: int = 384, rl: bool = False):
         self.run, self.folder, self.seed, self.device, self.rl = run, folder, seed, device_of(device), rl
@@ -68,9 +69,8 @@ class Bench:
         writer, usual = self.model(run / "sl"), self.world.mixed_prompts(256, 0.5, rng)
         reference = usual, writer.reply([[("user", prompt)] for prompt in usual])
         with stage(run, "rm", overwrite=True) as log:
-            model = ScalarModel(writer.model.model).to(self.device)
-            train_rm.learn(log, Embedded(self.world), model, writer.tokenizer, items, reference,
-                           train_rm.Config(run=str(run), seed=self.seed), rng)
+            train_rm.learn(log, Embedded(self.world), ScalarModel(writer.model.model).to(self.device), writer.tokenizer,
+                           items, reference, train_rm.Config(run=str(run), seed=self.seed), rng)
 
     def reinforced(self, run: Path) -> Row:
         """PPO on a run's reward model, and what it comes to."""
@@ -81,8 +81,9 @@ class Bench:
         return speaker(folder, self.seed, temperature, self.device)
 
     def constitution(self, key: str, principles: list[str]) -> str:
-        (self.folder / f"{key}.txt").write_text("\n".join(principles) + "\n", encoding="utf-8")
-        return str(self.folder / f"{key}.txt")
+        path = self.folder / f"{key}.txt"
+        path.write_text("\n".join(principles) + "\n", encoding="utf-8")
+        return str(path)
 
     def principles(self) -> dict[str, list[str]]:
         """Three constitutions: "broad", "narrow" with one principle a category, "mixed" as constitution.txt is."""
@@ -93,8 +94,7 @@ class Bench:
 
     def behaviour(self, folder: Path, temperature: float = 1.0) -> Row:
         """What a model does on test requests, as `shares` of it."""
-        asked = {group: self.asked[group] for group in GROUPS}
-        return shares(measure.verdicts(self.world, self.model(folder), asked, temperature))
+        return shares(measure.verdicts(self.world, self.model(folder), {g: self.asked[g] for g in GROUPS}, temperature))
 
 
 def shares(said: dict[str, list[str]]) -> Row:

@@ -9,8 +9,8 @@ from statistics import mean
 from minicai import UserError
 
 TEXTS = tomllib.loads(Path(__file__).with_name("experiments.toml").read_text(encoding="utf-8"))
-STYLES = (("#D55E00", "-", "o"), ("#0072B2", "--", "s"), ("#009E73", "-.", "D"), ("#000000", ":", "^"),
-          ("#CC79A7", "-", "v"), ("#56B4E9", "--", "P"), ("#E69F00", "-.", "X"))        # Okabe & Ito: for all eyes
+STYLES = {"color": ["#D55E00", "#0072B2", "#009E73", "#000000", "#CC79A7", "#56B4E9", "#E69F00"],    # Okabe & Ito
+          "linestyle": ["-", "--", "-.", ":", "-", "--", "-."], "marker": ["o", "s", "D", "^", "v", "P", "X"]}
 
 
 def canvas(rows: int, columns: int, width: float, height: float):
@@ -20,8 +20,7 @@ def canvas(rows: int, columns: int, width: float, height: float):
         from matplotlib.figure import Figure
     except ImportError:
         raise UserError('pictures need matplotlib: pip install "minicai[plot]"') from None
-    rcParams["axes.prop_cycle"] = cycler("color", [s[0] for s in STYLES]) + cycler(
-        linestyle=[s[1] for s in STYLES], marker=[s[2] for s in STYLES])
+    rcParams["axes.prop_cycle"] = cycler(**STYLES)
     figure = Figure((width, height), layout="constrained")
     return figure, figure.subplots(rows, columns, squeeze=False)
 
@@ -62,11 +61,11 @@ def reliability(axis, found: dict[str, list[dict]], linestyle: str | None = None
 def bars(title: str, *columns: str, axis, results: list[dict]) -> None:
     """A group of bars for each row that has these columns; black lines from the lowest seed to the highest."""
     rows = [name for name, row in results[0].items() if row.get(columns[0]) is not None]
-    for i, (column, (color, *_)) in enumerate(zip(columns, STYLES, strict=False)):
+    for i, column in enumerate(columns):
         seeds = [sorted(result[row][column] for result in results) for row in rows]
         ends = [[mean(values) - values[0], values[-1] - mean(values)] for values in seeds]
         places = [y + (i + 0.5) * 0.8 / len(columns) - 0.4 for y in range(len(rows))]
-        axis.barh(places, [mean(values) for values in seeds], 0.8 / len(columns), color=color, edgecolor="white",
+        axis.barh(places, list(map(mean, seeds)), 0.8 / len(columns), color=STYLES["color"][i], edgecolor="white",
                   xerr=list(zip(*ends, strict=True)), hatch=["", "//", "..", "xx"][i], label=column)
     axis.set(title=title, yticks=range(len(rows)), yticklabels=rows, xlim=(0, 1.02))
     axis.invert_yaxis()
@@ -79,9 +78,9 @@ def matrix(axis, results: list[dict]) -> None:
     axis.imshow(harm, cmap="cividis", vmin=0, vmax=1, aspect="auto")
     for y, x in product(range(len(rows)), range(len(columns))):
         axis.text(x, y, f"{harm[y][x]:.2f}", ha="center", va="center", color="black" if harm[y][x] > 0.5 else "white")
-    axis.set(title="harmful share by category (across) and deleted principle (down)", yticks=range(len(rows)),
-             yticklabels=rows, xticks=range(len(columns)))
-    axis.set_xticklabels(columns, rotation=30, ha="right")
+    axis.set(title="harmful share by category (across) and deleted principle (down)")
+    axis.set_yticks(range(len(rows)), rows)
+    axis.set_xticks(range(len(columns)), columns, rotation=30, ha="right")
 
 
 def steps(axis, results: list[dict]) -> None:

@@ -21,16 +21,16 @@ from minicai.model import ScalarModel
 from minicai.preference import text_scores
 from minicai.run import append_jsonl
 from minicai.tools import read
-from minicai.tools.lab.bench import Bench, Row
+from minicai.tools.lab.bench import FEW, Bench, Row
 from minicai.toyworld import gold, reward
 from minicai.toyworld.world import Request
 
 KL_COEFS, BEST_OF = (0.3, 0.1, 0.03, 0.0), (1, 2, 4, 8, 16, 32, 64)
 RIGHT = "objection", "helpful"
 # Gold less gold at 0, as d(a - b f(d)) with d = sqrt(KL): what f is for each way to optimise.
-FORMS: dict[str, Callable[[Tensor], Tensor]] = {"best of n: d(a - b d)": lambda d: d, "PPO: d(a - b log d)": torch.log}
+FORMS = {"best of n: d(a - b d)": lambda d: d, "PPO: d(a - b log d)": torch.log}
 # A label from the log-odds in both orders under each principle, the first of them drawn; each differs in one thing.
-LABELS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+LABELS = {
     "soft, one principle, both orders": lambda one, two: label(one, two)[0],
     "hard": lambda one, two: 0.5 + (one - two)[0].sign() / 2,
     "clamped to 0.4-0.6": lambda one, two: label(one, two)[0].clamp(0.4, 0.6),
@@ -40,7 +40,7 @@ LABELS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
 
 def labels(bench: Bench) -> dict[str, Row]:
     """Half of the run's comparisons under several labels: each gets a reward model and PPO; gold judges the others."""
-    items, judged = comparisons(bench.run), bench.folder / "judged.jsonl"
+    items, judged = comparisons(bench.run / "rm" / "comparisons.jsonl"), bench.folder / "judged.jsonl"
 
     def judge() -> Row:
         """Every AI comparison of this half under every principle; then their order is drawn, so the first is too."""
@@ -56,8 +56,7 @@ def labels(bench: Bench) -> dict[str, Row]:
         return {"liking for (A)": torch.cat([odds(item) for item in some]).mean().item()}
 
     def under(name: str) -> Row:
-        mine = [Comparison(**record) for record in read(judged)]
-        mine = [replace(i, p_a=float(LABELS[name](*odds(i).T))) if i.source == "ai" else i for i in mine]
+        mine = [replace(i, p_a=float(LABELS[name](*odds(i).T))) if i.source == "ai" else i for i in comparisons(judged)]
         run = bench.take(name, "base", "sl")
         bench.reward_model(run, mine)
         model, tokenizer = load_model(run / "rm", ScalarModel, bench.device)
@@ -79,9 +78,9 @@ def odds(item: Comparison) -> Tensor:
     return torch.tensor(item.log_odds or [[0.0, 0.0]])
 
 
-def comparisons(run: Path) -> list[Comparison]:
-    """Those of a run, labels and log-odds included."""
-    return [Comparison(**record) for record in read(run / "rm" / "comparisons.jsonl")]
+def comparisons(path: Path) -> list[Comparison]:
+    """Those of a file, labels and log-odds included."""
+    return [Comparison(**record) for record in read(path)]
 
 
 def rlhf(bench: Bench) -> dict[str, Row]:
@@ -91,17 +90,15 @@ def rlhf(bench: Bench) -> dict[str, Row]:
         if start == "base":
             shutil.copytree(run / "base", run / "sl", dirs_exist_ok=True)
         else:
-            bench.script(train_sl, run, constitution=file, revisions=1, red_team_prompts=400, helpful_prompts=600,
-                         probes=8)
+            bench.script(train_sl, run, constitution=file, revisions=1, **FEW)
         bench.script(train_rm, run, constitution=file, red_team_prompts=1000, helpful_prompts=700)
         return bench.behaviour(run / "sl")
 
     def human(start: str) -> Row:
-        items = comparisons(bench.folder / start)
+        items = comparisons(bench.folder / start / "rm" / "comparisons.jsonl")
+        for item in [item for item in items if item.source == "ai"]:
+            item.p_a = gold.harmlessness(bench.world, bench.world.recognise(item.prompt), item.a, item.b)
         run = bench.take(f"{start}, people", "base", "sl", of=bench.folder / start)
-        for item in items:
-            if item.source == "ai":
-                item.p_a = gold.harmlessness(bench.world, bench.world.recognise(item.prompt), item.a, item.b)
         bench.reward_model(run, items)
         return bench.reinforced(run)
 
@@ -144,10 +141,8 @@ def overoptimise(bench: Bench) -> dict[str, Row]:
         scores, index = torch.tensor(some["scores"]).view(-1, n).max(1)
         row = found((math.log(n) - (n - 1) / n) ** 0.5, scores, [some["said"][i * n + j] for i, j in enumerate(index)])
         rows[f"best of {n}"] = row | {"curve": [[row["d"], row["score"], row["gold"]]]}
-    for form, f in FORMS.items():
-        points = [p for name, row in rows.items() if name[:3] == form[:3] for p in row["curve"]]
-        rows[f"gold, {form}"] = fit(points, f)
-    return rows
+    return rows | {f"gold, {form}": fit([point for name, row in rows.items() if name[:3] == form[:3]
+                                         for point in row["curve"]], f) for form, f in FORMS.items()}
 
 
 def found(d: float, scores: Tensor, said: list[str]) -> Row:

@@ -10,9 +10,9 @@ import train_rm
 import train_sl
 from minicai.feedback import Comparison, compare_in_order
 from minicai.revise import Revision, revise
-from minicai.tools.lab.bench import GROUPS, Bench, Row, shares
+from minicai.tools.lab.bench import FEW, GROUPS, Bench, Row, shares
 from minicai.toyworld import gold, measure, speech
-from minicai.toyworld.world import Request
+from minicai.toyworld.world import Request, World
 
 STEPS = 6                   # of revision, in `steer`
 
@@ -25,14 +25,12 @@ def steer(bench: Bench) -> dict[str, Row]:
         run = bench.take(f"no {deleted}", "base")
         rules = bench.constitution(f"no {deleted}", [p for name, p in narrow.items() if name != deleted])
         if stage == "sl":
-            bench.script(train_sl, run, constitution=rules, revisions=STEPS, red_team_prompts=400, helpful_prompts=600,
-                         probes=8)
+            bench.script(train_sl, run, constitution=rules, revisions=STEPS, **FEW)
         else:
             bench.script(train_rm, run, constitution=rules)
             bench.script(train_ppo, run, probes=8)
-        asked = {"requests": bench.asked["requests"]}
-        found = measure.behaviour(bench.world, bench.model(run / stage), asked, 1.0)["requests"]["by_category"]
-        harm = {name: row["harmful"] for name, row in found.items()}
+        found = measure.behaviour(bench.world, bench.model(run / stage), {"requests": bench.asked["requests"]}, 1.0)
+        harm = {name: row["harmful"] for name, row in found["requests"]["by_category"].items()}
         others = [share for name, share in harm.items() if name != deleted]
         return harm | {"deleted: harmless": 1 - harm[deleted] if deleted in harm else None,
                        "others: harmless": 1 - mean(others), "ceiling": 1 - (1 - 1 / len(others)) ** STEPS}
@@ -44,7 +42,7 @@ def steer(bench: Bench) -> dict[str, Row]:
 
 def revisions(bench: Bench) -> dict[str, Row]:
     """Harm after each of four revisions, and after SL on them."""
-    lists, temperature, work = bench.principles(), train_sl.Config().temperature, {}
+    lists, temperature = bench.principles(), train_sl.Config().temperature
 
     def harm(principles: list[str], critique: bool) -> Row:
         said = revised(bench, bench.asked["requests"], principles, critique, temperature)
@@ -60,8 +58,8 @@ def revisions(bench: Bench) -> dict[str, Row]:
         bench.script(train_sl, run, constitution=bench.constitution("mixed", lists["mixed"]), sft_on=sft_on, probes=8)
         return bench.behaviour(run / "sl", temperature)
 
-    for name, principles in lists.items():
-        work |= {f"{name}, {way}": partial(harm, principles, way == "critique") for way in ("critique", "direct")}
+    work = {f"{name}, {way}": partial(harm, principles, way == "critique")
+            for name, principles in lists.items() for way in ("critique", "direct")}
     rows = bench.parts(work | {"4 revisions, no training": untrained} | {
         f"SL on {which}": partial(trained, which) for which in ("final", "all")})
     for name, principles in lists.items():
@@ -72,15 +70,20 @@ def revisions(bench: Bench) -> dict[str, Row]:
 
 
 def revised(bench: Bench, requests: list[Request], principles: list[str], critique: bool,
-            temperature: float) -> list[list[str]]:
+            temperature: float) -> list[tuple[str, ...]]:
     """The verdicts on the base's answers after 0, 1, ... 4 revisions."""
     base, rng = bench.model(bench.run / "base", temperature), random.Random(bench.seed)
     answers = base.reply([[("user", q.prompt)] for q in requests])
     items = [Revision(q.prompt, answer) for q, answer in zip(requests, answers, strict=True)]
     for _ in range(4):
         revise(items, principles, base, rng=rng, critique=critique)
-    return [[gold.verdict(bench.world, q, text) for q, text in zip(requests, texts, strict=True)]
-            for texts in zip(*([item.response, *item.revisions] for item in items), strict=True)]
+    return verdicts(bench.world, items)
+
+
+def verdicts(world: World, items: list[Revision]) -> list[tuple[str, ...]]:
+    """Gold on the answers to prompts of this world as they were at first, and after each revision."""
+    return list(zip(*([gold.verdict(world, q, text) for text in (item.response, *item.revisions)]
+                      for item in items if (q := world.recognise(item.prompt))), strict=True))
 
 
 def priority(bench: Bench) -> dict[str, Row]:
