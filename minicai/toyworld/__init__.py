@@ -1,4 +1,1 @@
-"""The embedded world: a small language with exact grammar in which every quantity of the method is measured exactly.
-
-A laboratory beside the method: delete this folder, and the method still stands.
-"""
+"""A laboratory beside the method, in which all can be measured exactly: delete it, and the method still stands."""

@@ -1,7 +1,6 @@
 """The pretraining text: dialogues, criticism, comparisons, book text, a glossary of principles, copying exercises.
 
-Transcripts are rendered with `revise` and `feedback`, so each format is written once. Loss is taken on what the model
-should say, not on what is quoted to it. Only "judged" fillings of known frames are criticised, revised or compared.
+Rendered with `revise` and `feedback`, each format is written once. Loss is on what is said, not on what is quoted.
 """
 import random
 import re
@@ -67,12 +66,11 @@ class Corpus:
         principle = rng.choice(concept.principles)
         before = speech.answer(kind, request, rng, self.world)
         after = self._turn(speech.revision(concept, request, kind, before, rng))
-        if rng.random() < 0.15:
-            return self._example((tok.prompt(revision_turns(request.prompt, before, principle, None)), 0.0), after)
-        given = tok.prompt(critique_turns(request.prompt, before, principle))
-        critique = speech.critique(concept, request, kind)
+        critique = None if rng.random() < 0.15 else speech.critique(concept, request, kind)
         asked = tok.prompt(revision_turns(request.prompt, before, principle, critique))
-        said = self._turn(critique)
+        if critique is None:
+            return self._example((asked, 0.0), after)
+        given, said = tok.prompt(critique_turns(request.prompt, before, principle)), self._turn(critique)
         return self._example((given, 0.0), said, (asked[len(given) + len(said[0]):], 0.0), after)
 
     def comparison(self) -> Example:
@@ -92,9 +90,7 @@ class Corpus:
         """Plain text on why acts are wrong, and what is harmless: of every frame, in no dialogue."""
         request = self._request(harm=0.75)
         text = self.rng.choice(self.world.book["wrong" if request.frame.kind == "harm" else "harmless"])
-        text = text.format(ask=request.prompt, act=request.act, noun=request.frame.category, how=request.how,
-                           reason=request.reason, alternative=request.alternative)
-        return self._example(([self.tokenizer.bos], 0.0), self._turn(text))
+        return self._example(([self.tokenizer.bos], 0.0), self._turn(text.format(**request.fields)))
 
     def glossary(self) -> Example:
         """What each wording of a principle is about, the unseen ones too, and whether a request is of that kind."""
@@ -104,11 +100,11 @@ class Corpus:
             noun = concept.name
         frames = [f for f in self.judged["harm"] if f.category == noun]
         frames = frames or self.judged["sensitive" if rng.random() < 0.5 else "benign"]
-        asked = f"Somebody asks: {self.world.fill(rng.choice(frames), rng, SEEN).prompt}"
-        principle = f"Principle: {rng.choice(concept.principles + concept.unseen)}"
-        given = rng.choice((f"{principle} {asked}", f"{asked} {principle}"))
-        given = [self.tokenizer.bos, *self.tokenizer.encode(given)]
-        return self._example((given, 0.0), self._turn(f" The request is {noun}. {speech.reading(concept, noun)}"))
+        ask = self.world.fill(rng.choice(frames), rng, SEEN).prompt
+        principle = rng.choice(concept.principles + concept.unseen)
+        given = self.tokenizer.encode(rng.choice(speech.TALK["wordings"]).format(principle=principle, ask=ask))
+        said = speech.TALK["glossary"].format(noun=noun, reading=speech.reading(concept, noun))
+        return self._example(([self.tokenizer.bos, *given], 0.0), self._turn(said))
 
     def copying(self) -> Example:
         """Repeat these words, say that again, what was my plan: what every answer about *this* request rests on."""
@@ -120,7 +116,7 @@ class Corpus:
         else:
             words = " ".join(rng.choices(self.words, k=rng.randint(4, 14)))
             text = rng.choice((words, words, words, request.act, request.how, request.reason or words))
-            turns = [("user", f"Repeat: {text}")]
+            turns = [("user", speech.TALK["repeat"].format(text=text))]
         return self._example((self.tokenizer.prompt(turns), 0.0), self._turn(text))
 
 

@@ -10,24 +10,18 @@ from minicai.revise import critique_turns, revision_turns
 from minicai.toyworld import gold, speech
 from minicai.toyworld.world import Request, World
 
-HARM = ("harmful", "objection", "wrong_objection", "evasive", "off_grammar")
-HARMLESS = ("helpful", "refused", "off_grammar")
 KINDS = {"shows": "helping with", "dodges": "dodging"}
 RELATIONS = ("relevant", "broad", "unrelated")
 
 
 def probes(world: World, split: str, count: int, seed: int) -> dict[str, list[Request]]:
-    """The requests on which models are measured: unseen fillings of known frames, unseen frames, harmless ones.
-
-    "far_frames" are the unseen ones whose act shares no content word with a known frame of harm.
-    """
-    rng, unseen = random.Random(f"probes {seed}"), world.select("harm", role=split)
-    groups = {"requests": (world.select("harm", role="known"), count), "frames": (unseen, count),
-              "far_frames": (list(filter(world.far, unseen)), count // 2),
-              "benign": (world.select("benign", role="known"), count),
-              "sensitive": (world.select("sensitive", role="known"), count),
-              "sensitive_frames": (world.select("sensitive", role=split), count // 2)}
-    return {name: world.requests(frames, split, some, rng) for name, (frames, some) in groups.items()}
+    """What models are asked: unseen fillings of known frames, unseen frames (the far ones too), harmless requests."""
+    rng, new = random.Random(f"probes {seed}"), world.select("harm", role=split)
+    groups = {"requests": world.select("harm", role="known"), "frames": new, "far_frames": [*filter(world.far, new)],
+              "benign": world.select("benign", role="known"), "sensitive": world.select("sensitive", role="known"),
+              "sensitive_frames": world.select("sensitive", role=split)}
+    fewer = {"far_frames": count // 2, "sensitive_frames": count // 2}
+    return {name: world.requests(frames, split, fewer.get(name, count), rng) for name, frames in groups.items()}
 
 
 def verdicts(world: World, assistant: Assistant, asked: dict[str, list[Request]], temperature: float) -> dict:
@@ -38,10 +32,10 @@ def verdicts(world: World, assistant: Assistant, asked: dict[str, list[Request]]
 
 def shares(world: World, requests: list[Request], said: list[str]) -> dict:
     """The share of each verdict, for harm by category as well."""
-    names = HARM if requests[0].frame.kind == "harm" else HARMLESS
+    names = gold.HARM if requests[0].frame.kind == "harm" else gold.HARMLESS
     said = [v if v in names else "off_grammar" for v in said]
     table = {name: round(said.count(name) / len(said), 4) for name in names}
-    if names is HARM:
+    if names is gold.HARM:
         by = {c: [v for q, v in zip(requests, said, strict=True) if q.frame.category == c] for c in world.categories}
         table["by_category"] = {c: {name: round(some.count(name) / max(1, len(some)), 4) for name in names}
                                 for c, some in by.items()}
@@ -62,8 +56,8 @@ def margin(share: float, count: int, z: float = 1.96) -> float:
 def principle_for(world: World, request: Request, relation: str, unseen: bool, rng: random.Random) -> str:
     """A principle about the request's own category, about any harm, or about some other category."""
     others = [c for c in world.categories if c != request.frame.category]
-    name = {"relevant": request.frame.category, "broad": "broad", "unrelated": rng.choice(others)}[relation]
-    concept = world.concepts[name]
+    about = {"relevant": request.frame.category, "broad": "broad", "unrelated": rng.choice(others)}
+    concept = world.concepts[about[relation]]
     return rng.choice(concept.unseen if unseen else concept.principles)
 
 
@@ -81,13 +75,11 @@ def skills(world: World, base: Assistant, split: str, count: int, seed: int) -> 
     return out
 
 
-def skill(world: World, base: Assistant, group: list[Request], relation: str, unseen: bool,
-          rng: random.Random) -> dict:
+def skill(world: World, base: Assistant, group: list[Request], relation: str, unseen: bool, rng: random.Random) -> dict:
     """One relation of principle to request, on harmful answers, at the base's own temperature, the method's.
 
-    Critic: share of critiques that name the right category and verdict. Reviser: share of revisions that are the right
-    objection (unrelated: the answer unchanged). Judge: mean p(the objection is better than compliance), after reasoning
-    and asked for the letter at once (direct).
+    The share of critiques that name the right category and verdict, and of revisions that are the right objection
+    (unrelated: the answer unchanged). Judge: mean p(the objection is better), after reasoning, and at once (direct).
     """
     principles = [principle_for(world, q, relation, unseen, rng) for q in group]
     harmful = [speech.answer("shows", q, rng, world) for q in group]
@@ -150,8 +142,8 @@ def mean(values) -> float:
 def table(rows: dict[str, dict], counts: dict[str, int] | None = None) -> str:
     """{model: {group of probes: {verdict: share}}} -> lines in per cent; with counts, half the 95 % interval too."""
     lines, width = [], max(5, *map(len, rows))
-    for title, names, groups in (("harmful requests", HARM, ("requests", "frames", "far_frames")),
-                                 ("harmless requests", HARMLESS, ("benign", "sensitive", "sensitive_frames"))):
+    for title, names, groups in (("harmful requests", gold.HARM, ("requests", "frames", "far_frames")),
+                                 ("harmless requests", gold.HARMLESS, ("benign", "sensitive", "sensitive_frames"))):
         lines.append(f"  {title:{width + 21}}" + "".join(f"{name.replace('_', ' '):>17}" for name in names))
         for model, found in rows.items():
             for group in groups:

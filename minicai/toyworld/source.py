@@ -18,17 +18,12 @@ class Embedded:
 
     def red_team(self, count: int, rng: random.Random) -> list[str]:
         """Harmful requests, never shown judged."""
-        return self._prompts(self.world.select("harm", role="known"), count, rng)
+        return [q.prompt for q in self.world.requests(self.world.select("harm", role="known"), "method", count, rng)]
 
     def helpful(self, count: int, rng: random.Random) -> list[str]:
-        """Harmless requests."""
-        return self._prompts(self.world.harmless(), count, rng)
-
-    def _prompts(self, frames: list, count: int, rng: random.Random) -> list[str]:
-        return [request.prompt for request in self.world.requests(frames, "method", count, rng)]
+        return [q.prompt for q in self.world.requests(self.world.harmless(), "method", count, rng)]
 
     def mixed(self, count: int, red_team: float, rng: random.Random) -> list[str]:
-        """What PPO is run on: a share of red-team prompts, which come first, and harmless ones."""
         return self.world.mixed_prompts(count, red_team, rng)
 
     def label(self, items: list[Comparison]) -> list[Comparison]:
@@ -42,9 +37,8 @@ class Embedded:
         asked = measure.probes(self.world, "valid", count, seed)
         some = {name: asked[name] for name in ("requests", "benign", "sensitive")}
         found = measure.behaviour(self.world, assistant, some, 1.0)
-        return {"harmful": found["requests"]["harmful"], "objection": found["requests"]["objection"],
-                "helpful": (found["benign"]["helpful"] + found["sensitive"]["helpful"]) / 2,
-                "refused": (found["benign"]["refused"] + found["sensitive"]["refused"]) / 2}
+        return {name: found["requests"][name] for name in ("harmful", "objection")} | {
+            name: (found["benign"][name] + found["sensitive"][name]) / 2 for name in ("helpful", "refused")}
 
     def report(self, log, name: str, assistant: Assistant, count: int, seed: int) -> None:
         """A script's closing words: what its model does on validation requests, also in metrics.jsonl."""
@@ -56,8 +50,7 @@ class Embedded:
     def report_reward(self, log, items: list[Comparison], score: Callable) -> None:
         """The reward model's closing words, on screen and in report.json. score(prompts, answers) -> (N,)."""
         prompts = [item.prompt for item in items]
-        sides = [score(prompts, texts) for texts in ([item.a for item in items], [item.b for item in items])]
-        requests = list(map(self.world.recognise, prompts))
-        found = reward.reward_report(self.world, requests, items, torch.stack(sides, dim=1))
+        scores = torch.stack([score(prompts, [getattr(item, side) for item in items]) for side in ("a", "b")], dim=1)
+        found = reward.reward_report(self.world, list(map(self.world.recognise, prompts)), items, scores)
         (log.folder / "report.json").write_text(json.dumps(found, indent=1) + "\n")
         log.say("the reward model on held-out comparisons:\n" + reward.reward_table(found))

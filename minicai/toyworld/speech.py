@@ -3,32 +3,23 @@ import random
 import re
 from dataclasses import replace
 
-from minicai.toyworld.world import Concept, Request, World, split_of
+from minicai.toyworld.world import TEXT, Concept, Request, World, split_of
 
-HELPS = ("You could {how}.", "It is easy: {how}.")
-OBJECTIONS = ("I won't help you {act}, because it is {noun} and {reason}. Instead you could {alternative}.",
-              "No, to {act} would be {noun}: {reason}. You could {alternative} instead.",
-              "Please do not {act}. It is {noun}, for {reason}. It would be better to {alternative}.")
-EVASIONS = ("I cannot talk about that.", "Sorry, let us change the subject.", "I have nothing to say here.")
-DOES = {"shows": "shows how to {act}", "objects": "objects to the plan to {act}",
-        "dodges": "dodges the plan to {act}", "misreads": "misreads the plan to {act}"}
-LABELS = {"shows": "shows how", "objects": "objects", "dodges": "dodges", "misreads": "misreads"}
-TOPICS = {"broad": "any harm", "engaging": "dodging", "principled": "harm and dodging"}
+TALK = TEXT["talk"]
+HELPS, OBJECTIONS, EVASIONS = (tuple(TALK[name]) for name in ("helps", "objections", "evasions"))
+DOES, LABELS, TOPICS = (TALK[name] for name in ("does", "labels", "topics"))
 BREAKS = {"broad": {"shows"}, "engaging": {"dodges", "misreads"}, "principled": {"shows", "dodges", "misreads"}}
 
 
 def answer(kind: str, request: Request, rng: random.Random, world: World) -> str:
     """An answer that shows how (helps), objects, dodges, or misreads (objects to something else)."""
-    if kind == "shows":
-        return rng.choice(HELPS).format(how=request.how)
-    if kind == "dodges":
-        return rng.choice(EVASIONS)
-    return objection(request, rng) if kind == "objects" else misreading(request, rng, world)
+    if kind == "misreads":
+        return misreading(request, rng, world)
+    return rng.choice({"shows": HELPS, "objects": OBJECTIONS, "dodges": EVASIONS}[kind]).format(**request.fields)
 
 
 def objection(request: Request, rng: random.Random) -> str:
-    return rng.choice(OBJECTIONS).format(act=request.act, noun=request.frame.category, reason=request.reason,
-                                         alternative=request.alternative)
+    return rng.choice(OBJECTIONS).format(**request.fields)
 
 
 def misreading(request: Request, rng: random.Random, world: World) -> str:
@@ -58,10 +49,6 @@ def topic(concept: Concept) -> str:
     return TOPICS.get(concept.name, concept.name)
 
 
-def noun(request: Request) -> str:
-    return request.frame.category if request.frame.kind == "harm" else "harmless"
-
-
 def breaks(concept: Concept, request: Request, kind: str) -> bool:
     """Does an answer of this kind to this request break a principle about this concept?"""
     if request.frame.kind != "harm":
@@ -71,9 +58,8 @@ def breaks(concept: Concept, request: Request, kind: str) -> bool:
 
 def reading(concept: Concept, noun: str) -> str:
     """What critic and judge say of the principle: its topic, and "not this" where the request, a `noun`, is another."""
-    # The token right after the topic decides. Two words later ("which fits") it is learned late, or never.
     fits = concept.name in TOPICS or concept.name == noun
-    return f"The principle is about {topic(concept)}{'' if fits else ', not this'}."
+    return TALK["reading"].format(topic=topic(concept), other="" if fits else TALK["other"])
 
 
 def topic_read(text: str) -> str:
@@ -84,12 +70,10 @@ def topic_read(text: str) -> str:
 
 def critique(concept: Concept, request: Request, kind: str) -> str:
     """What the critic should say: what the answer does, what the principle is about, the verdict."""
-    verdict = "follows it"
-    if breaks(concept, request, kind):
-        verdict = "breaks it, because " + {"shows": request.reason, "dodges": "it explains nothing",
-                                           "misreads": "it speaks of something else"}[kind]
-    return (f"The answer {DOES[kind].format(act=request.act)}, which is {noun(request)}. "
-            f"{reading(concept, noun(request))} So the answer {verdict}.")
+    fields = request.fields
+    verdict = TALK["breaks"][kind] if breaks(concept, request, kind) else TALK["follows"]
+    return TALK["critique"].format(does=DOES[kind].format(**fields), reading=reading(concept, fields["noun"]),
+                                   verdict=verdict.format(**fields), **fields)
 
 
 def revision(concept: Concept, request: Request, kind: str, before: str, rng: random.Random) -> str:
@@ -106,6 +90,5 @@ def preference(concept: Concept, request: Request, a: str, b: str) -> float:
 
 def judgement(concept: Concept, request: Request, a: str, b: str) -> str:
     """The judge's reasoning, up to the choice."""
-    better = {1.0: "(A) is better", 0.0: "(B) is better", 0.5: "Neither is better"}[preference(concept, request, a, b)]
-    return (f"The request is {noun(request)}. {reading(concept, noun(request))} "
-            f"(A) {LABELS[a]} and (B) {LABELS[b]}. {better}.")
+    noun, better = request.fields["noun"], TALK["better"][int(2 * preference(concept, request, a, b))]
+    return TALK["judgement"].format(noun=noun, reading=reading(concept, noun), a=LABELS[a], b=LABELS[b], better=better)

@@ -3,12 +3,10 @@
 A *frame* is an act with slots; a *request* is a frame with its slots filled, asked in one of several ways. Fillings are
 split by a hash of the act, frames by their place in the file:
 
-========  =====================================================================================================
 judged    fillings that pretraining shows criticised, revised and compared (only of frames that may be judged)
 method    fillings from which SL, AI feedback and PPO take their prompts; pretraining shows them answered, never judged
 valid     fillings that no training text of any stage holds: settings are tuned on these
 test      the same, looked at once: reported
-========  =====================================================================================================
 """
 import json
 import random
@@ -24,9 +22,8 @@ SPLITS = {"judged": (0.0, 0.5), "method": (0.5, 0.84), "valid": (0.84, 0.92), "t
 HELD_OUT = {"harm": 2, "benign": 2, "sensitive": 4}      # last frames of each table: test; before them: valid
 TRIES = 500             # draws after which a frame has no filling of a split: one of a single slot may have none
 MOST = 12               # known frames of each kind of harm that the file has
-ASKS = ("How do I {act}?", "How can I {act}?", "Please help me to {act}.", "Tell me how to {act}.",
-        "I want to {act}. What should I do?", "What is the best way to {act}?", "Can you explain how to {act}?",
-        "What do I have to do to {act}?")
+TEXT = tomllib.loads(Path(__file__).with_name("world.toml").read_text(encoding="utf-8"))
+ASKS = tuple(TEXT["talk"]["asks"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +51,13 @@ class Request:
     alternative: str = ""      # for harm: what a good answer offers instead
     reason: str = ""           # for harm: why it is wrong
 
+    @property
+    def fields(self) -> dict[str, str]:
+        """What a sentence can say of it, by the names that the sentences use."""
+        noun = self.frame.category if self.frame.kind == "harm" else "harmless"
+        return {"ask": self.prompt, "act": self.act, "noun": noun, "how": self.how, "reason": self.reason,
+                "alternative": self.alternative}
+
 
 @dataclass(frozen=True, slots=True)
 class Concept:
@@ -65,19 +69,17 @@ class Concept:
 
 class World:
     """All that `world.toml` says, or a smaller world: of each category of harm the first `frames` known ones, and as
-    large a share of the harmless tables; what is held out stays. `path` for a world of your own.
+    large a share of the harmless tables; what is held out stays.
     """
 
-    def __init__(self, frames: int = MOST, path: str | Path = ""):
-        data = tomllib.loads(Path(path or Path(__file__).with_name("world.toml")).read_text(encoding="utf-8"))
-        self.slots: dict[str, list[str]] = data["slots"]
-        self.book, self.plain = data["book"], set(data["plain"].split())
-        self.categories = list(data["category"])
-        tables = [("harm", name, data["category"][name]) for name in self.categories]
-        tables += [(kind, kind, data[kind]) for kind in ("benign", "sensitive")]
+    def __init__(self, frames: int = MOST):
+        self.slots: dict[str, list[str]] = TEXT["slots"]
+        self.book, self.plain, self.categories = TEXT["book"], set(TEXT["plain"].split()), list(TEXT["category"])
+        tables = [("harm", name, table) for name, table in TEXT["category"].items()]
+        tables += [(kind, kind, TEXT[kind]) for kind in ("benign", "sensitive")]
         self.frames = [frame for kind, name, table in tables
                        for frame in self._frames(kind, name, table["frames"], frames / MOST)]
-        concepts = data["category"] | {name: data[name] for name in ("broad", "engaging", "principled")}
+        concepts = TEXT["category"] | {name: TEXT[name] for name in TEXT["talk"]["topics"]}
         self.concepts = {name: Concept(name, tuple(c["principles"]), tuple(c["unseen_principles"]))
                          for name, c in concepts.items()}
         self.patterns: dict[Frame, re.Pattern] = {}
@@ -97,11 +99,10 @@ class World:
     @staticmethod
     def _frames(kind: str, category: str, lines: list[str], share: float) -> list[Frame]:
         held = HELD_OUT[kind]
-        known = len(lines) - 2 * held
-        kept = round(known * share)
-        roles = ["known"] * kept + ["left out"] * (known - kept) + ["valid"] * held + ["test"] * held
+        known, valid, test = lines[:-2 * held], lines[-2 * held:-held], lines[-held:]
+        tables = {"known": known[:round(len(known) * share)], "valid": valid, "test": test}
         return [Frame(kind, category, role, tuple(part.strip() for part in line.split("|")))
-                for role, line in zip(roles, lines, strict=True) if role != "left out"]
+                for role, table in tables.items() for line in table]
 
     def select(self, *kinds: str, role: str | None = None, category: str | None = None) -> list[Frame]:
         """The frames of these kinds (and of this role, of this category)."""
@@ -123,8 +124,7 @@ class World:
 
     def recognise(self, prompt: str) -> Request | None:
         """The request that a prompt puts, the other way round of `fill`; None where it is none of this world."""
-        sides = (ask.split("{act}") for ask in ASKS)
-        acts = [prompt[len(a):-len(b)] for a, b in sides if prompt.startswith(a) and prompt.endswith(b)]
+        acts = [m[1] for ask in ASKS if (m := re.fullmatch(re.escape(ask).replace(r"\{act\}", "(.+)"), prompt))]
         for act, frame in product(acts, self.frames):
             if found := self._act(frame).fullmatch(act):
                 return Request(frame, prompt, *(part.format(**found.groupdict()) for part in frame.parts))
@@ -135,9 +135,8 @@ class World:
         if frame not in self.patterns:
             text = re.escape(frame.parts[0])
             for slot in frame.slots:
-                words = "|".join(map(re.escape, self.slots[slot]))
-                first, *again = text.split(rf"\{{{slot}\}}")
-                text = first + f"(?P<{slot}>{words})" + f"(?P={slot})".join(again)
+                mark, words = rf"\{{{slot}\}}", "|".join(map(re.escape, self.slots[slot]))
+                text = text.replace(mark, f"(?P<{slot}>{words})", 1).replace(mark, f"(?P={slot})")
             self.patterns[frame] = re.compile(text)
         return self.patterns[frame]
 
