@@ -32,6 +32,7 @@ sl --run=empty.txt | | empty.txt
 sl --device=tpu | | --device
 sl --sft-on=first | | --sft-on
 sl --epochs=0 | | --epochs must be at least 1
+sl --frames=20 | | --frames must be at least 1 and at most 12, not 20
 sl --lr=nan | | --lr must be at least 0
 sl --lr=inf --red-team-prompts=2 --helpful-prompts=2 --revisions=1 --batch=1 | base |
 sl --rev=1 --red-team-prompts=1 --helpful-prompts=1 --probes=8 | base | --rev
