@@ -64,7 +64,7 @@ def reading(concept: Concept, noun: str) -> str:
 
 def topic_read(text: str) -> str:
     """The topic that a critique or judgement names, as `reading` puts it; "nothing" where it names none."""
-    found = re.search(r"The principle is about (.+?)(, not this)?\.", text)
+    found = re.search(TALK["reading"].replace(".", r"\.").format(topic="(.+?)", other=f"({TALK['other']})?"), text)
     return found[1] if found else "nothing"
 
 
