@@ -1,10 +1,4 @@
-"""Write a run as one HTML page to read: transcripts, comparisons, rollouts token by token. No server, no network.
-
-    minicai view runs/default          # writes RUN/view.html; open it in a browser
-
-Shows what the run has: sl/transcripts.jsonl, rm/comparisons.jsonl, ppo/rollouts.jsonl. Prompts of the embedded world
-get their category and each answer the gold judge's verdict. Long runs are thinned evenly, and the page says so.
-"""
+"""Write a run as one HTML page to read: transcripts, comparisons, rollouts token by token. No server, no network."""
 import json
 from pathlib import Path
 
@@ -14,11 +8,10 @@ from minicai.toyworld.gold import verdict
 from minicai.toyworld.world import World
 
 LIMIT = 1_500_000           # characters of each part: the whole page stays below 5 MB
-NUMBER = int, float
 # A part of the page: its file, and what each record must hold of each kind.
 PARTS = {"sl": ("transcripts.jsonl", {str: "prompt response", list: "principles critiques revisions"}),
-         "rm": ("comparisons.jsonl", {str: "prompt a b source", NUMBER: "p_a", list: "principles log_odds reasons"}),
-         "ppo": ("rollouts.jsonl", {str: "prompt response", int: "iteration", NUMBER: "score kl"})}
+         "rm": ("comparisons.jsonl", {str: "prompt a b source", int | float: "p_a", list: "principles log_odds reasons"}),
+         "ppo": ("rollouts.jsonl", {str: "prompt response", int: "iteration", int | float: "score kl"})}
 
 
 def main(argv: list[str]) -> None:
@@ -35,10 +28,9 @@ def main(argv: list[str]) -> None:
 
 
 def read(path: Path, kinds: dict[type, str]) -> list[dict]:
-    """The records of a JSONL file; UserError where one of them is not what a stage writes."""
+    """The records of a JSONL file; UserError where one is not what a stage writes. (splitlines breaks at U+2028.)"""
     records, shape = [], [(name, kind) for kind, names in kinds.items() for name in names.split()]
-    lines = path.read_text(encoding="utf-8", errors="replace").split("\n")    # splitlines would break at a U+2028 too
-    for number, line in enumerate(lines, start=1):
+    for number, line in enumerate(path.read_text(encoding="utf-8", errors="replace").split("\n"), start=1):
         with blamed(f"{path}, line {number}: is not what a stage writes; make the stage anew"):
             records += [json.loads(line, parse_constant=str)] if line else []    # NaN is no JSON for a browser
             if line and not all(isinstance(records[-1][name], kind) for name, kind in shape):
