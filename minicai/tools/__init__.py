@@ -41,7 +41,7 @@ def command_line(module: str, *folder: str, device: bool = False) -> argparse.Ar
     """The parser of a command, named by its module, described by that and HELP; `folder`: name and help of a path."""
     name, said = module.rpartition(".")[2], sys.modules[module].__doc__
     parser = argparse.ArgumentParser(prog=f"minicai {name}", formatter_class=argparse.RawDescriptionHelpFormatter,
-                                     description=f"{said}\n{HELP[name]['text']}" if name in HELP else said)
+                                     description=f"{said}\n\n{HELP[name]['text']}" if name in HELP else said)
     if folder:
         parser.add_argument(folder[0], type=Path, help=folder[1])
     if device:
@@ -51,11 +51,11 @@ def command_line(module: str, *folder: str, device: bool = False) -> argparse.Ar
 
 def at_least(least: float, kind: type = int) -> Callable[[str], float]:
     """The type of a flag that takes a finite number of at least so much."""
-    def value(text: str) -> float:
+    def number(text: str) -> float:
         if not least <= (given := kind(text)) < float("inf"):
             raise argparse.ArgumentTypeError(f"expected a number of at least {least}, not {text}")
         return given
-    return value
+    return number
 
 
 def read(path: Path, key: str = "", of: Callable = dict):

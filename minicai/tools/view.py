@@ -8,10 +8,11 @@ from minicai.toyworld.gold import verdict
 from minicai.toyworld.world import World
 
 LIMIT = 1_500_000           # characters of each part: the whole page stays below 5 MB
+NUMBER = int, float
 # A part of the page: its file, and what each record must hold of each kind.
 PARTS = {"sl": ("transcripts.jsonl", {str: "prompt response", list: "principles critiques revisions"}),
-         "rm": ("comparisons.jsonl", {str: "prompt a b source", int | float: "p_a", list: "principles log_odds reasons"}),
-         "ppo": ("rollouts.jsonl", {str: "prompt response", int: "iteration", int | float: "score kl"})}
+         "rm": ("comparisons.jsonl", {str: "prompt a b source", NUMBER: "p_a", list: "principles log_odds reasons"}),
+         "ppo": ("rollouts.jsonl", {str: "prompt response", int: "iteration", NUMBER: "score kl"})}
 
 
 def main(argv: list[str]) -> None:

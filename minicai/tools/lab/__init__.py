@@ -20,17 +20,16 @@ def main(argv: list[str]) -> None:
     parser.add_argument("--seeds", type=at_least(1), help="seeds 0, 1, ... (default: as many as runs)")
     parser.add_argument("--rl", action="store_true", help="steer: after RL too, which takes four times as long")
     args = parser.parse_args(argv)
-    seeds = range(args.seeds or len(args.run))
     if args.rl and args.name != "steer":
         parser.error("--rl is for steer")
     if not args.name:
         print("\n".join(f"  {name:14}{text['asks']}" for name, text in TEXTS.items()))
         return
-    work, runs = EXPERIMENTS[args.name], [args.run[seed % len(args.run)] for seed in seeds]
-    results = [work(Bench(run, run / "lab" / args.name / f"seed{seed}", seed, args.device, rl=args.rl))
-               for run, seed in zip(runs, seeds, strict=True)]
+    runs = [args.run[seed % len(args.run)] for seed in range(args.seeds or len(args.run))]
+    results = [EXPERIMENTS[args.name](Bench(run, run / "lab" / args.name / f"seed{seed}", seed, args.device, rl=args.rl))
+               for seed, run in enumerate(runs)]
     folder = runs[0] / "lab" / args.name
-    (folder / "results.json").write_text(json.dumps(dict(zip(seeds, results, strict=True)), indent=1) + "\n")
+    (folder / "results.json").write_text(json.dumps(dict(enumerate(results)), indent=1) + "\n")
     dialogues = [text for row in results[0].values() for text in row.get("dialogues", [])]
     print("\n\n".join([TEXTS[args.name]["asks"], f"Expected:{TEXTS[args.name]['expected']}", table(results),
                        *dialogues, f"wrote {folder}"]))
