@@ -77,5 +77,5 @@ class Chat:
         named = words[:len(default)] if set(words[:len(default)]) <= set(self.models) else []
         principle = " ".join(words[len(named):])
         if not self.prompt or not principle:
-            raise UserError(f"expected a principle, of what was said before; see /help (MODEL: {', '.join(self.models)})")
+            raise UserError(f"{'a principle' if self.prompt else 'something said before'} is missing; see /help")
         return named or default, principle

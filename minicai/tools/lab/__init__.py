@@ -26,7 +26,7 @@ def main(argv: list[str]) -> None:
         print("\n".join(f"  {name:14}{text['asks']}" for name, text in TEXTS.items()))
         return
     runs = [args.run[seed % len(args.run)] for seed in range(args.seeds or len(args.run))]
-    results = [EXPERIMENTS[args.name](Bench(run, run / "lab" / args.name / f"seed{seed}", seed, args.device, rl=args.rl))
+    results = [EXPERIMENTS[args.name](Bench(run, run / f"lab/{args.name}/seed{seed}", seed, args.device, rl=args.rl))
                for seed, run in enumerate(runs)]
     folder = runs[0] / "lab" / args.name
     (folder / "results.json").write_text(json.dumps(dict(enumerate(results)), indent=1) + "\n")
