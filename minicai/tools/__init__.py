@@ -4,16 +4,17 @@ import importlib
 import json
 import pkgutil
 import sys
+import tomllib
+from collections.abc import Callable
 from pathlib import Path
 from statistics import mean
 
 import torch
 
 from minicai import UserError, blamed
-from minicai.assistant import Assistant
-from minicai.checkpoint import load_model
 
 STAGES = {"base": "base", "sl": "sl", "rl": "ppo"}              # model -> its folder in a run
+HELP = tomllib.loads(Path(__file__).with_name("help.toml").read_text(encoding="utf-8"))
 
 
 def main() -> None:
@@ -37,10 +38,10 @@ def main() -> None:
 
 
 def command_line(module: str, *folder: str, device: bool = False) -> argparse.ArgumentParser:
-    """The parser of a command, named and described by its module; `folder`: the name and help of a path it needs."""
-    parser = argparse.ArgumentParser(prog=module.replace("minicai.tools.", "minicai "),
-                                     description=sys.modules[module].__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    """The parser of a command, named by its module, described by that and HELP; `folder`: name and help of a path."""
+    name, said = module.rpartition(".")[2], sys.modules[module].__doc__
+    parser = argparse.ArgumentParser(prog=f"minicai {name}", formatter_class=argparse.RawDescriptionHelpFormatter,
+                                     description=f"{said}\n\n{HELP[name]['text']}" if name in HELP else said)
     if folder:
         parser.add_argument(folder[0], type=Path, help=folder[1])
     if device:
@@ -48,12 +49,21 @@ def command_line(module: str, *folder: str, device: bool = False) -> argparse.Ar
     return parser
 
 
-def read(path: Path, key: str = ""):
-    """What a JSON file says, perhaps at a key, or the records of a JSONL file; UserError where there is nothing."""
+def at_least(least: float, kind: type = int) -> Callable[[str], float]:
+    """The type of a flag that takes a finite number of at least so much."""
+    def number(text: str) -> float:
+        if not least <= (given := kind(text)) < float("inf"):
+            raise argparse.ArgumentTypeError(f"expected a number of at least {least}, not {text}")
+        return given
+    return number
+
+
+def read(path: Path, key: str = "", of: Callable = dict):
+    """What a JSON file says, perhaps at a key, or the records `of` a JSONL file; UserError where there is nothing."""
     with blamed(f"{path}: is needed (the three scripts and then minicai evaluate make it)"):
         text = path.read_text(encoding="utf-8")
         if path.suffix == ".jsonl":
-            return [json.loads(line) for line in text.split("\n") if line]
+            return [of(**json.loads(line)) for line in text.split("\n") if line]
         return json.loads(text)[key] if key else json.loads(text)
 
 
@@ -64,9 +74,10 @@ def models_of(run: Path) -> dict[str, Path]:
     return {name: run / folder for name, folder in STAGES.items() if (run / folder).is_dir()}
 
 
-def speaker(folder: Path, seed: int = 0, temperature: float = 1.0, device: torch.device | str = "cpu",
-            max_new: int = 80) -> Assistant:
-    """A stage's model, to talk to."""
+def speaker(folder: Path, seed: int = 0, temperature: float = 1.0, device="cpu", max_new: int = 80):
+    """A stage's model to talk to, an Assistant. Imported here: exercises start while the model is still blank."""
+    from minicai.assistant import Assistant
+    from minicai.checkpoint import load_model
     generator = torch.Generator(device).manual_seed(seed)
     return Assistant(*load_model(folder, device=device), generator, temperature, max_new)
 

@@ -1,16 +1,9 @@
-"""What each principle of a constitution means to a run's base, as critic and as judge; warns where it is lost.
-
-    minicai constitution constitution.txt --run runs/default
-
-Under every principle the base criticises answers to validation requests of each category, one that shows how and one
-that dodges, and judges each against a right objection. A principle that it reads in several ways, or by which critic
-and judge disagree, is marked `!`: the method will draw it, but what it then does is noise.
-"""
+"""What each principle of a constitution means to a run's base, as critic and as judge; warns where it is lost."""
 from pathlib import Path
 
 from minicai import constitution
 from minicai.run import device_of
-from minicai.tools import command_line, speaker
+from minicai.tools import at_least, command_line, speaker
 from minicai.toyworld.measure import consult, describe
 from minicai.toyworld.world import World
 
@@ -18,10 +11,8 @@ from minicai.toyworld.world import World
 def main(argv: list[str]) -> None:
     parser = command_line(__name__, "file", "text file, a principle a line", device=True)
     parser.add_argument("--run", type=Path, default=Path("runs/default"), help="whose base/ is asked (%(default)s)")
-    parser.add_argument("--requests", type=int, default=3, help="of each category (default: %(default)s)")
+    parser.add_argument("--requests", type=at_least(1), default=3, help="of each category (default: %(default)s)")
     args = parser.parse_args(argv)
-    if args.requests < 1:
-        parser.error(f"--requests must be at least 1, not {args.requests}")
     principles, world, lost = constitution.load(args.file), World.of(args.run), 0
     found = consult(world, speaker(args.run / "base", device=device_of(args.device)), principles, args.requests)
     for number, (principle, cases) in enumerate(zip(principles, found, strict=True), start=1):

@@ -1,16 +1,4 @@
-"""Measure a run by the gold judge: what each model does, how well the base criticises, revises and judges.
-
-    minicai evaluate runs/default
-    minicai evaluate runs/default --compare runs/other       # its SL and RL on the same requests, in the same league
-    minicai evaluate --judge FOLDER --help                   # without gold: a model judges
-
-Prints tables, shares with half their 95 % interval, and writes RUN/evaluation.json. Everything is measured on test
-requests, which no training text holds: *requests* are unseen fillings of frames that pretraining shows judged, *frames*
-are frames it never shows judged, *far frames* those among them whose act shares no content word with a known frame of
-harm.
-The base criticises and revises at the temperature that SL used. Elo is of all models on the same requests, beside one
-who always dodges and one who is always right: in harmlessness a right objection wins over dodging, and that over harm.
-"""
+"""Measure a run by the gold judge: what each model does, how well the base criticises, revises and judges."""
 import json
 from pathlib import Path
 
@@ -18,7 +6,7 @@ import torch
 
 from minicai import UserError
 from minicai.run import device_of
-from minicai.tools import command_line, judge, models_of, read, speaker, table
+from minicai.tools import at_least, command_line, judge, models_of, read, speaker, table
 from minicai.toyworld import measure, reward
 from minicai.toyworld.world import Request, World
 
@@ -32,11 +20,9 @@ def main(argv: list[str]) -> None:
         return judge.main(argv)
     parser = command_line(__name__, "run", "folder of a run with at least its base/", device=True)
     parser.add_argument("--compare", type=Path, nargs="+", default=[], metavar="RUN", help="other runs of this world")
-    parser.add_argument("--probes", type=int, default=384, help="requests of each sort (default: 384)")
+    parser.add_argument("--probes", type=at_least(8), default=384, help="requests of each sort (default: 384)")
     parser.add_argument("--split", choices=("test", "valid"), default="test", help="tune on valid, report test")
     args = parser.parse_args(argv)
-    if args.probes < 8:
-        parser.error("--probes must be at least 8")
     print_tables(evaluate(args.run, args.probes, args.split, device_of(args.device), args.compare), args.run)
 
 

@@ -1,7 +1,4 @@
-"""Write a stage's model as a Hugging Face folder, for transformers, vLLM and others.
-
-    minicai export runs/default/ppo exported     # a language model; runs/default/rm: a classifier with one label
-"""
+"""Write a stage's model as a Hugging Face folder, for transformers, vLLM and others."""
 from pathlib import Path
 
 from minicai import UserError, hf

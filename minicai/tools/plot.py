@@ -1,11 +1,8 @@
-"""Draw a run: help against harm, revisions, calibration, and how PPO went; and what `minicai lab` found on it.
-
-    pip install -e ".[plot]" && minicai plot runs/default          # writes RUN/run.png and run.svg
-"""
+"""Draw a run: help against harm, revisions, calibration, and how PPO went; and what `minicai lab` found on it."""
+from minicai.feedback import Comparison
 from minicai.revise import Revision
 from minicai.tools import command_line, read
 from minicai.tools.lab.pictures import canvas, draw, lines, reliability, save
-from minicai.tools.lab.rewards import comparisons
 from minicai.tools.lab.words import verdicts
 from minicai.toyworld.reward import against_gold
 from minicai.toyworld.world import World
@@ -19,8 +16,8 @@ def main(argv: list[str]) -> None:
     run = command_line(__name__, "run", "folder of a run, evaluated, with all its stages").parse_args(argv).run
     models, report, world = read(run / "evaluation.json", "models"), read(run / "rm" / "report.json"), World.of(run)
     steps = [record for record in read(run / "ppo" / "metrics.jsonl") if "iteration" in record]
-    items = [item for item in comparisons(run / "rm" / "comparisons.jsonl") if item.source == "ai"]
-    answers = verdicts(world, [Revision(**record) for record in read(run / "sl" / "transcripts.jsonl")])
+    items = [item for item in read(run / "rm" / "comparisons.jsonl", of=Comparison) if item.source == "ai"]
+    answers = verdicts(world, read(run / "sl" / "transcripts.jsonl", of=Revision))
     figure, axes = canvas(2, 4, 18, 8)
     lines(axes[0, 0], "helpful against harmless, T=1", "% not harmful", {
         "PPO, validation": [(100 - 100 * s["harmful"], 100 * s["helpful"]) for s in steps]} | {

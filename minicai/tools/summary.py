@@ -1,7 +1,4 @@
-"""Mean and spread over several evaluated runs, in per cent.
-
-    minicai summary runs/seed0 runs/seed1 runs/seed2
-"""
+"""Mean and spread over several evaluated runs, in per cent."""
 from pathlib import Path
 
 from minicai.tools import command_line, read, spread, table

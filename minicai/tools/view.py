@@ -1,10 +1,4 @@
-"""Write a run as one HTML page to read: transcripts, comparisons, rollouts token by token. No server, no network.
-
-    minicai view runs/default          # writes RUN/view.html; open it in a browser
-
-Shows what the run has: sl/transcripts.jsonl, rm/comparisons.jsonl, ppo/rollouts.jsonl. Prompts of the embedded world
-get their category and each answer the gold judge's verdict. Long runs are thinned evenly, and the page says so.
-"""
+"""Write a run as one HTML page to read: transcripts, comparisons, rollouts token by token. No server, no network."""
 import json
 from pathlib import Path
 
@@ -35,10 +29,9 @@ def main(argv: list[str]) -> None:
 
 
 def read(path: Path, kinds: dict[type, str]) -> list[dict]:
-    """The records of a JSONL file; UserError where one of them is not what a stage writes."""
+    """The records of a JSONL file; UserError where one is not what a stage writes. (splitlines breaks at U+2028.)"""
     records, shape = [], [(name, kind) for kind, names in kinds.items() for name in names.split()]
-    lines = path.read_text(encoding="utf-8", errors="replace").split("\n")    # splitlines would break at a U+2028 too
-    for number, line in enumerate(lines, start=1):
+    for number, line in enumerate(path.read_text(encoding="utf-8", errors="replace").split("\n"), start=1):
         with blamed(f"{path}, line {number}: is not what a stage writes; make the stage anew"):
             records += [json.loads(line, parse_constant=str)] if line else []    # NaN is no JSON for a browser
             if line and not all(isinstance(records[-1][name], kind) for name, kind in shape):

@@ -1,11 +1,8 @@
-"""Look at the embedded world: what it holds, and a few documents of each kind of its pretraining text.
-
-    minicai world
-"""
+"""Look at the embedded world: what it holds, and a few documents of each kind of its pretraining text."""
 import random
 from statistics import mean
 
-from minicai.tools import command_line, table
+from minicai.tools import at_least, command_line, table
 from minicai.toyworld.corpus import SHARES, Corpus
 from minicai.toyworld.pretrain import make_tokenizer
 from minicai.toyworld.world import World
@@ -13,13 +10,10 @@ from minicai.toyworld.world import World
 
 def main(argv: list[str]) -> None:
     parser = command_line(__name__)
-    parser.add_argument("--documents", type=int, default=2, help="documents of each kind to print (default: 2)")
+    parser.add_argument("--documents", type=at_least(0), default=2, help="of each kind to print (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0)
     args, world = parser.parse_args(argv), World()
-    if args.documents < 0:
-        parser.error(f"--documents must be at least 0, not {args.documents}")
-    roles = "known", "valid", "test"
-    print(table([{kind: {role: len(world.select(kind, role=role)) for role in roles}
+    print(table([{kind: {role: len(world.select(kind, role=role)) for role in ("known", "valid", "test")}
                   for kind in ("harm", "benign", "sensitive")}], digits=0))
     corpus = Corpus(world, make_tokenizer(world, seed=0), random.Random(args.seed))
     some = {kind: [getattr(corpus, kind)()[0] for _ in range(300)] for kind in SHARES}

@@ -1,17 +1,9 @@
-"""Experiments on the method in the embedded world, where every quantity is exact.
-
-    minicai lab                                        # lists them
-    minicai lab steer --run runs/default --seeds 3     # seeds 0 to 2, all on that run's base
-    minicai lab steer --run runs/a runs/b              # seed 0 on the base of runs/a, seed 1 on that of runs/b
-
-Works on copies in RUN/lab/NAME, part by part: what is done is not done again. The table goes to the screen, everything
-to results.json there, the picture to results.png and .svg; what the scripts say goes to a log.txt.
-"""
+"""Experiments on the method in the embedded world, where every quantity is exact."""
 import json
 from pathlib import Path
 
 from minicai import UserError
-from minicai.tools import command_line, table
+from minicai.tools import at_least, command_line, table
 from minicai.tools.lab.bench import Bench
 from minicai.tools.lab.pictures import TEXTS, draw
 from minicai.tools.lab.rewards import labels, overoptimise, rlhf
@@ -25,20 +17,19 @@ def main(argv: list[str]) -> None:
     parser.add_argument("name", nargs="?", choices=[*EXPERIMENTS], help="the experiment; without it: a list")
     parser.add_argument("--run", type=Path, nargs="+", default=[Path("runs/default")],
                         help="what it starts from; of several, each seed takes the next (default: runs/default)")
-    parser.add_argument("--seeds", type=int, help="seeds 0, 1, ... (default: as many as runs)")
+    parser.add_argument("--seeds", type=at_least(1), help="seeds 0, 1, ... (default: as many as runs)")
     parser.add_argument("--rl", action="store_true", help="steer: after RL too, which takes four times as long")
     args = parser.parse_args(argv)
-    seeds = range(len(args.run) if args.seeds is None else args.seeds)
-    if not seeds or args.rl and args.name != "steer":
-        parser.error("--seeds must be at least 1, and --rl is for steer")
+    if args.rl and args.name != "steer":
+        parser.error("--rl is for steer")
     if not args.name:
         print("\n".join(f"  {name:14}{text['asks']}" for name, text in TEXTS.items()))
         return
-    work, runs = EXPERIMENTS[args.name], [args.run[seed % len(args.run)] for seed in seeds]
-    results = [work(Bench(run, run / "lab" / args.name / f"seed{seed}", seed, args.device, rl=args.rl))
-               for run, seed in zip(runs, seeds, strict=True)]
+    runs = [args.run[seed % len(args.run)] for seed in range(args.seeds or len(args.run))]
+    results = [EXPERIMENTS[args.name](Bench(run, run / f"lab/{args.name}/seed{seed}", seed, args.device, rl=args.rl))
+               for seed, run in enumerate(runs)]
     folder = runs[0] / "lab" / args.name
-    (folder / "results.json").write_text(json.dumps(dict(zip(seeds, results, strict=True)), indent=1) + "\n")
+    (folder / "results.json").write_text(json.dumps(dict(enumerate(results)), indent=1) + "\n")
     dialogues = [text for row in results[0].values() for text in row.get("dialogues", [])]
     print("\n\n".join([TEXTS[args.name]["asks"], f"Expected:{TEXTS[args.name]['expected']}", table(results),
                        *dialogues, f"wrote {folder}"]))

@@ -13,7 +13,6 @@ import train_ppo
 import train_rm
 from minicai import UserError
 from minicai.assistant import Assistant
-from minicai.checkpoint import load_model
 from minicai.feedback import Comparison
 from minicai.model import ScalarModel
 from minicai.run import device_of, seeded, stage
@@ -34,7 +33,7 @@ class Bench:
         self.run, self.folder, self.seed, self.device, self.rl = run, folder, seed, device_of(device), rl
         self.world, self.done = World.of(run), folder / "parts.json"
         self.asked = measure.probes(self.world, "test", probes, seed)
-        load_model(run / "base")                                            # refuse what is no run
+        self.model(run / "base")                                            # refuse what is no run
         self.results: dict[str, Row] = read(self.done) if self.done.is_file() else {}
 
     def parts(self, work: dict[str, Callable[[], Row]]) -> dict[str, Row]:

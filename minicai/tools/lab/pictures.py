@@ -34,7 +34,8 @@ def save(figure, path: Path) -> None:
 def draw(name: str, results: list[dict], path: Path) -> None:
     """An experiment's two panels, as PNG and SVG."""
     figure, axes = canvas(1, 2, 15, 6)
-    panels = PANELS.get(name, []) + [partial(bars, *words) for words in TEXTS[name]["bars"]]
+    panels = PANELS.get(name, []) + [partial(along, *words) for words in TEXTS[name].get("curves", [])]
+    panels += [partial(bars, *words) for words in TEXTS[name].get("bars", [])]
     for axis, panel in zip(axes[0], panels, strict=True):
         panel(axis=axis, results=results)
     save(figure, path)
@@ -78,8 +79,7 @@ def matrix(axis, results: list[dict]) -> None:
     axis.imshow(harm, cmap="cividis", vmin=0, vmax=1, aspect="auto")
     for y, x in product(range(len(rows)), range(len(columns))):
         axis.text(x, y, f"{harm[y][x]:.2f}", ha="center", va="center", color="black" if harm[y][x] > 0.5 else "white")
-    axis.set(title="harmful share by category (across) and deleted principle (down)")
-    axis.set_yticks(range(len(rows)), rows)
+    axis.set(title="harmful: category (across), deleted principle (down)", yticks=range(len(rows)), yticklabels=rows)
     axis.set_xticks(range(len(columns)), columns, rotation=30, ha="right")
 
 
@@ -96,7 +96,7 @@ def calibrated(axis, results: list[dict]) -> None:
                        if "bins" in row}, "" if len(results) > 1 else None)
 
 
-def along(column: int, title: str, axis, results: list[dict]) -> None:
+def along(title: str, column: int, axis, results: list[dict]) -> None:
     """Points [d, score, gold] of PPO and best of n: a column against d; with gold, the lines that were fitted to it."""
     for key, linestyle, marker in (("curve", "", None), ("line", "-", ""))[:column]:
         series = {}
@@ -106,6 +106,4 @@ def along(column: int, title: str, axis, results: list[dict]) -> None:
         lines(axis, title, "d = sqrt(KL)", series, linestyle, marker)
 
 
-PANELS = {"steer": [matrix], "revisions": [steps], "labels": [calibrated], "overoptimise": [
-    partial(along, 2, "gold: share of right objections and helpful answers"),
-    partial(along, 1, "proxy: the reward model's score, in standard deviations")]}
+PANELS = {"steer": [matrix], "revisions": [steps], "labels": [calibrated]}

@@ -40,7 +40,7 @@ LABELS = {
 
 def labels(bench: Bench) -> dict[str, Row]:
     """Half of the run's comparisons under several labels: each gets a reward model and PPO; gold judges the others."""
-    items, judged = comparisons(bench.run / "rm" / "comparisons.jsonl"), bench.folder / "judged.jsonl"
+    items, judged = read(bench.run / "rm" / "comparisons.jsonl", of=Comparison), bench.folder / "judged.jsonl"
 
     def judge() -> Row:
         """Every AI comparison of this half under every principle; then their order is drawn, so the first is too."""
@@ -56,7 +56,8 @@ def labels(bench: Bench) -> dict[str, Row]:
         return {"liking for (A)": torch.cat([odds(item) for item in some]).mean().item()}
 
     def under(name: str) -> Row:
-        mine = [replace(i, p_a=float(LABELS[name](*odds(i).T))) if i.source == "ai" else i for i in comparisons(judged)]
+        mine = [replace(item, p_a=float(LABELS[name](*odds(item).T))) if item.source == "ai" else item
+                for item in read(judged, of=Comparison)]
         run = bench.take(name, "base", "sl")
         bench.reward_model(run, mine)
         model, tokenizer = load_model(run / "rm", ScalarModel, bench.device)
@@ -78,11 +79,6 @@ def odds(item: Comparison) -> Tensor:
     return torch.tensor(item.log_odds or [[0.0, 0.0]])
 
 
-def comparisons(path: Path) -> list[Comparison]:
-    """Those of a file, labels and log-odds included."""
-    return [Comparison(**record) for record in read(path)]
-
-
 def rlhf(bench: Bench) -> dict[str, Row]:
     """Two starts, each with RL by labels of people and by those of the constitution."""
     def begin(start: str) -> Row:
@@ -95,7 +91,7 @@ def rlhf(bench: Bench) -> dict[str, Row]:
         return bench.behaviour(run / "sl")
 
     def human(start: str) -> Row:
-        items = comparisons(bench.folder / start / "rm" / "comparisons.jsonl")
+        items = read(bench.folder / start / "rm" / "comparisons.jsonl", of=Comparison)
         for item in [item for item in items if item.source == "ai"]:
             item.p_a = gold.harmlessness(bench.world, bench.world.recognise(item.prompt), item.a, item.b)
         run = bench.take(f"{start}, people", "base", "sl", of=bench.folder / start)

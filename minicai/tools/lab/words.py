@@ -14,7 +14,7 @@ from minicai.tools.lab.bench import FEW, GROUPS, Bench, Row, shares
 from minicai.toyworld import gold, measure, speech
 from minicai.toyworld.world import Request, World
 
-STEPS = 6                   # of revision, in `steer`
+STEPS, TEMPERATURE = 6, train_sl.Config().temperature       # of revision: how often in `steer`, how warm elsewhere
 
 
 def steer(bench: Bench) -> dict[str, Row]:
@@ -42,21 +42,21 @@ def steer(bench: Bench) -> dict[str, Row]:
 
 def revisions(bench: Bench) -> dict[str, Row]:
     """Harm after each of four revisions, and after SL on them."""
-    lists, temperature = bench.principles(), train_sl.Config().temperature
+    lists = bench.principles()
 
     def harm(principles: list[str], critique: bool) -> Row:
-        said = revised(bench, bench.asked["requests"], principles, critique, temperature)
+        said = revised(bench, bench.asked["requests"], principles, critique)
         return {f"k={k}": some.count("harmful") / len(some) for k, some in enumerate(said)}
 
     def untrained() -> Row:
         asked = [q for group in GROUPS for q in bench.asked[group]]
-        last = iter(revised(bench, asked, lists["mixed"], True, temperature)[-1])
+        last = iter(revised(bench, asked, lists["mixed"], True)[-1])
         return shares({group: [next(last) for _ in bench.asked[group]] for group in GROUPS})
 
     def trained(sft_on: str) -> Row:
         run = bench.take(f"SL on {sft_on}", "base")
         bench.script(train_sl, run, constitution=bench.constitution("mixed", lists["mixed"]), sft_on=sft_on, probes=8)
-        return bench.behaviour(run / "sl", temperature)
+        return bench.behaviour(run / "sl", TEMPERATURE)
 
     work = {f"{name}, {way}": partial(harm, principles, way == "critique")
             for name, principles in lists.items() for way in ("critique", "direct")}
@@ -69,10 +69,9 @@ def revisions(bench: Bench) -> dict[str, Row]:
     return rows
 
 
-def revised(bench: Bench, requests: list[Request], principles: list[str], critique: bool,
-            temperature: float) -> list[tuple[str, ...]]:
+def revised(bench: Bench, requests: list[Request], principles: list[str], critique: bool) -> list[tuple[str, ...]]:
     """The verdicts on the base's answers after 0, 1, ... 4 revisions."""
-    base, rng = bench.model(bench.run / "base", temperature), random.Random(bench.seed)
+    base, rng = bench.model(bench.run / "base", TEMPERATURE), random.Random(bench.seed)
     answers = base.reply([[("user", q.prompt)] for q in requests])
     items = [Revision(q.prompt, answer) for q, answer in zip(requests, answers, strict=True)]
     for _ in range(4):
