@@ -52,6 +52,8 @@ evaluate corrupt | | corrupt
 evaluate work --probes=1 | base | --probes
 evaluate work --compare corrupt | base | corrupt
 chat work --say=hi | | work
+chat work --say=hi --temperature=nan | base | --temperature
+world --documents=-1 | | --documents
 chat work --say=/nosuch | base | /nosuch
 chat work --say=/critique | base | said
 chat work --say=hi --say=/critique | base | principle

@@ -1,5 +1,6 @@
 """Laws of the README: it names what there is, all of it and nothing else, and its commands are understood."""
 import json
+import pkgutil
 import re
 import shlex
 from pathlib import Path
@@ -9,7 +10,9 @@ import pytest
 import train_ppo
 import train_rm
 import train_sl
+from minicai import tools
 from minicai.run import parse_flags
+from minicai.tools import lab
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -29,6 +32,12 @@ def test_the_map_names_every_room_and_no_other():
 def test_the_scripts_understand_the_commands(command):
     _, script, *flags = shlex.split(command)
     parse_flags(SCRIPTS[script].Config, "", flags)
+
+
+def test_help_says_what_is_written_for_a_command_and_nothing_is_written_for_no_command():
+    assert set(tools.HELP) <= {module.name for module in pkgutil.iter_modules(tools.__path__)}
+    said = tools.command_line(lab.__name__).format_help()
+    assert said.index(lab.__doc__) < said.index(tools.HELP["lab"]["text"]) and "usage: minicai lab " in said
 
 
 def glossary():
