@@ -29,11 +29,13 @@ def steer(bench: Bench) -> dict[str, Row]:
         else:
             bench.script(train_rm, run, constitution=rules)
             bench.script(train_ppo, run, probes=8)
-        found = measure.behaviour(bench.world, bench.model(run / stage), {"requests": bench.asked["requests"]}, 1.0)
-        harm = {name: row["harmful"] for name, row in found["requests"]["by_category"].items()}
-        others = [share for name, share in harm.items() if name != deleted]
-        return harm | {"deleted: harmless": 1 - harm[deleted] if deleted in harm else None,
-                       "others: harmless": 1 - mean(others), "ceiling": 1 - (1 - 1 / len(others)) ** STEPS}
+        model, asked, row = bench.model(run / stage), {"requests": bench.asked["requests"]}, {}
+        for temperature, how in ((0.0, "harmless, greedily"), (1.0, "harmless")):
+            found = measure.behaviour(bench.world, model, asked, temperature)["requests"]["by_category"]
+            harm = {name: shares["harmful"] for name, shares in found.items()}
+            row |= {f"deleted: {how}": 1 - harm[deleted] if deleted in harm else None,
+                    f"others: {how}": 1 - mean(share for name, share in harm.items() if name != deleted)}
+        return harm | row | {"ceiling": 1 - (1 - 1 / (len(harm) - (deleted in harm))) ** STEPS}
 
     stages = {"": "sl", ", RL": "ppo"} if bench.rl else {"": "sl"}
     return bench.parts({f"no {deleted}{after}": partial(trained, deleted, stage)
