@@ -31,7 +31,7 @@ class Config(Common):
     comparisons: str = flag("", "file of human helpfulness comparisons (hh-rlhf, TRL), in place of simulated ones")
     few_shot: str = flag("", "JSONL file of worked comparisons to show the judge first")
     red_team_prompts: int = flag(1500, "harmful requests that the SL model answers", least=2)
-    helpful_prompts: int = flag(1000, "harmless requests that it answers", least=2)
+    helpful_prompts: int = flag(1000, "harmless requests that it answers; of --comparisons, so many at most", least=2)
     samples: int = flag(4, "answers to each request, of which the two that differ most make a pair", least=2)
     helpful_temperature: float = flag(1.5, "of the harmless answers: at 1 nearly all are right, and alike", least=0.1)
     keep: float = flag(0.35, "share of the pairs that is kept and judged: those that differ most", least=0.01, most=1)
@@ -60,7 +60,7 @@ def main(cfg: Config) -> None:
             harm, kind = source.red_team(cfg.red_team_prompts, rng), source.helpful(cfg.helpful_prompts, rng)
             speaker = Assistant(writer, tokenizer, generator, max_new=cfg.max_new)
             ai = draw_pairs(harm, speaker, "ai", cfg.samples, cfg.keep, 1.0)
-            human = human or source.label(
+            human = rng.sample(human, min(cfg.helpful_prompts, len(human))) or source.label(
                 draw_pairs(kind, speaker, "human", cfg.samples, cfg.keep, cfg.helpful_temperature))
             usual = source.mixed(256, 0.5, rng)
             reference = usual, speaker.reply([[("user", prompt)] for prompt in usual])

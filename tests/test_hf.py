@@ -320,10 +320,10 @@ def test_the_three_scripts_run_on_open_weights_and_peoples_files_to_a_folder_tha
     Path("kind.txt").write_text("Why is the sky blue?\nWhat is a cat?\nWho made the moon?\n")
     few = dict(few_shot="shots.jsonl", max_new=6, micro_batch=2)
     main("sl", "run", base="open", red_team="red.json", helpful="kind.txt", **few)
-    main("rm", "run", comparisons="human.jsonl.gz", **few)
+    main("rm", "run", comparisons="human.jsonl.gz", helpful_prompts=5, **few)
     main("ppo", "run", max_new=6, micro_batch=3)
     read = [json.loads(line) for line in Path("run/rm/comparisons.jsonl").read_text().splitlines()]
-    assert {(c["source"], c["p_a"]) for c in read[2:]} == {("human", 1.0)} and len(read) == 8
+    assert {(c["source"], c["p_a"]) for c in read[2:]} == {("human", 1.0)} and len(read) == 7
     steps = map(json.loads, Path("run/ppo/metrics.jsonl").read_text().splitlines())
     assert all(abs(step["first_ratio"] - 1) < 1e-4 for step in steps)
     for words in (["evaluate", "run", "--judge", "open", "--prompts", "kind.txt", "--max-new", "6"],
