@@ -36,8 +36,8 @@ def read_scores(model: ScalarModel, tokenizer: Tokenizer, pairs: list[tuple[str,
 @torch.no_grad()
 def text_scores(model: ScalarModel, tokenizer: Tokenizer, prompts: list[str], responses: list[str]) -> Tensor:
     """`read_scores` of many responses, without gradient, in batches: (N,) on the CPU."""
-    pairs, none = list(zip(prompts, responses, strict=True)), torch.empty(0)
-    return torch.cat([none, *(read_scores(model, tokenizer, pairs[i:i + 128]).cpu() for i in range(0, len(pairs), 128))])
+    rows, none = list(zip(prompts, responses, strict=True)), torch.empty(0)
+    return torch.cat([none, *(read_scores(model, tokenizer, rows[i:i + 128]).cpu() for i in range(0, len(rows), 128))])
 
 
 def normalise(model: ScalarModel, scores: Tensor) -> None:
