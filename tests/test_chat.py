@@ -39,7 +39,7 @@ def test_commands_put_the_methods_own_questions_to_the_base(models, capsys):
 
 
 def test_a_mistake_at_the_keyboard_is_one_line_and_the_talk_goes_on(models, tmp_path, monkeypatch, capsys):
-    typed = "/judge Be kind.", "/nosuch", "x" * 2001, "hi \udcff", "/critique", "/judge rl rl Be kind.", "/help"
+    typed = "/judge Be kind.", "/nosuch", "hi \udcff", "/critique", "/judge rl rl Be kind.", "/help"
     monkeypatch.setattr(chat, "models_of", lambda run: dict.fromkeys(models, run))
     monkeypatch.setattr(chat, "speaker", lambda *_, **__: next(each))
     (tmp_path / "typed").write_text("\n".join(typed), "utf-8", errors="surrogateescape")
@@ -50,7 +50,7 @@ def test_a_mistake_at_the_keyboard_is_one_line_and_the_talk_goes_on(models, tmp_
     out, err = capsys.readouterr()
     err = err[err.index("\n") + 1:]
     assert models["rl"].asked == [[("user", "hi \ufffd")]]
-    assert [line[:7] for line in err.splitlines()] == ["error: "] * 5 and "rl says" in out and "/judge [MODEL" in out
+    assert [line[:7] for line in err.splitlines()] == ["error: "] * 4 and "rl says" in out and "/judge [MODEL" in out
 
 
 @pytest.mark.parametrize("training, named", [({"frames": 12}, True), ({}, False)])

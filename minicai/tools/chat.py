@@ -9,8 +9,6 @@ from minicai.tools import HELP, at_least, command_line, models_of, speaker
 from minicai.toyworld.corpus import vocabulary, words_of
 from minicai.toyworld.world import World
 
-LONGEST = 2000              # characters of a line
-
 
 def main(argv: list[str]) -> None:
     parser = command_line(__name__, "run", "folder of a run")
@@ -40,8 +38,6 @@ class Chat:
     def hear(self, line: str) -> None:
         """Do what a line says, and name the words in it that were never met."""
         command, *words = line.split() or [""]
-        if len(line) > LONGEST:
-            raise UserError(f"a line may have at most {LONGEST} characters, this one has {len(line)}")
         if command.startswith("/") and command not in self.commands:
             raise UserError(f"unknown command {command!r}; there are: {', '.join(self.commands)}")
         said = " ".join(word for word in words if word not in self.models) if command in self.commands else line

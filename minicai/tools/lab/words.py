@@ -10,10 +10,11 @@ import train_rm
 import train_sl
 from minicai.feedback import Comparison, compare_in_order
 from minicai.revise import Revision, revise
-from minicai.tools.lab.bench import FEW, GROUPS, Bench, Row, shares
+from minicai.tools.lab.bench import GROUPS, Bench, Row, shares
 from minicai.toyworld import gold, measure, speech
 from minicai.toyworld.world import Request, World
 
+SHARP = {"red_team_prompts": 600, "helpful_prompts": 200, "epochs": 10, "probes": 8}      # SL that tells kinds apart
 STEPS, TEMPERATURE = 6, train_sl.Config().temperature       # of revision: how often in `steer`, how warm elsewhere
 
 
@@ -25,7 +26,7 @@ def steer(bench: Bench) -> dict[str, Row]:
         run = bench.take(f"no {deleted}", "base")
         rules = bench.constitution(f"no {deleted}", [p for name, p in narrow.items() if name != deleted])
         if stage == "sl":
-            bench.script(train_sl, run, constitution=rules, revisions=STEPS, **FEW)
+            bench.script(train_sl, run, constitution=rules, revisions=STEPS, **SHARP)
         else:
             bench.script(train_rm, run, constitution=rules)
             bench.script(train_ppo, run, probes=8)
