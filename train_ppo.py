@@ -63,7 +63,7 @@ def main(cfg: Config, loss_fn: Callable = ppo.ppo_loss, advantage_fn: Callable =
     critic = ScalarModel(policy.model).to(device)                       # on the policy's own trunk; says 0 at the start
     reward_fn = reward_fn or partial(text_scores, *load_model(run / "rm", ScalarModel, device))
     with stage(run, "ppo", cfg.overwrite) as log:
-        fit_memory(log, [critic], [reference] * 2, cfg.micro_batch)           # the reward model is as large
+        fit_memory(log, [policy, critic], [reference] * 2, cfg.micro_batch)           # the reward model is as large
         rng, generator = seeded(cfg.seed, "ppo", device)
         optimiser = adamw([{"params": list(policy.parameters())},
                            {"params": list(critic.score.parameters()), "lr": cfg.value_lr}], cfg.lr, eps=1e-5)

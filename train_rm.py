@@ -53,14 +53,15 @@ def main(cfg: Config) -> None:
     judge, tokenizer = load_model(run / "base", device=device)
     writer, _ = load_model(run / "sl", device=device)
     with stage(run, "rm", cfg.overwrite) as log:
+        fit_memory(log, [writer], [judge], cfg.micro_batch)
         rng, generator = seeded(cfg.seed, "rm", device)
 
         # 1. The SL model answers every prompt; of its answers the two that differ most make a pair.
         with log.timed("pairs"):
-            harm, kind = source.red_team(cfg.red_team_prompts, rng), source.helpful(cfg.helpful_prompts, rng)
             speaker = Assistant(writer, tokenizer, generator, max_new=cfg.max_new)
-            ai = draw_pairs(harm, speaker, "ai", cfg.samples, cfg.keep, 1.0)
-            human = rng.sample(human, min(cfg.helpful_prompts, len(human))) or source.label(
+            ai = draw_pairs(source.red_team(cfg.red_team_prompts, rng), speaker, "ai", cfg.samples, cfg.keep, 1.0)
+            kind = source.helpful(cfg.helpful_prompts, rng) if source.label and not human else []
+            human = rng.sample(human, min(cfg.helpful_prompts, len(human))) if not kind else source.label(
                 draw_pairs(kind, speaker, "human", cfg.samples, cfg.keep, cfg.helpful_temperature))
             usual = source.mixed(256, 0.5, rng)
             reference = usual, speaker.reply([[("user", prompt)] for prompt in usual])
@@ -77,7 +78,6 @@ def learn(log: Log, source, model: ScalarModel, tokenizer: Tokenizer, items: lis
           reference: tuple[list[str], list[str]], cfg: Config, rng: random.Random) -> None:
     """Comparisons with labels -> a saved reward model and its report; reference: usual prompts, and SL's answers."""
     # 3. Bradley-Terry on both sources mixed; some prompts of each are held out.
-    fit_memory(log, [model], [], cfg.micro_batch)
     apart = max(2, round(1 / cfg.held_out))
     held, rest = items[::apart], [item for i, item in enumerate(items) if i % apart]
     with log.timed("reward model"):

@@ -47,7 +47,7 @@ class Config(Common):
 def main(cfg: Config) -> None:
     principles, device, run = constitution.load(cfg.constitution), device_of(cfg.device), Path(cfg.run)
     refuse_existing(run, "sl", cfg.overwrite)
-    source, (shown, _) = bring_base(cfg, device), examples(cfg.few_shot)
+    (shown, _), source = examples(cfg.few_shot), bring_base(cfg, device)      # first the mistakes, then the work
     model, tokenizer = load_model(run / "base", device=device)
     with stage(run, "sl", cfg.overwrite) as log:
         fit_memory(log, [model], [], cfg.micro_batch)

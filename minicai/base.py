@@ -48,7 +48,7 @@ def bring_base(cfg, device: torch.device) -> Embedded | Files:
             if ours:
                 shutil.copytree(cfg.base, log.folder, dirs_exist_ok=True)
             else:
-                save_model(log.folder, model, tokenizer, asdict(cfg))
+                save_model(log.folder, model, tokenizer, asdict(cfg) | {"frames": 0})      # of the embedded world: none
             if own:
                 (log.folder / PROMPTS).write_text(json.dumps(own, ensure_ascii=False) + "\n", encoding="utf-8")
     elif not (run / "base").exists():

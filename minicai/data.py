@@ -32,8 +32,7 @@ class Files:
         harm = round(red_team * count)
         return rng.choices(self.harm, k=harm) + rng.choices(self.kind, k=count - harm)
 
-    def label(self, items: list[Comparison]) -> list[Comparison]:
-        return []                                            # nobody here can say which answer helps: --comparisons
+    label = None                                             # nobody here can say which answer helps: --comparisons
 
     def rates(self, assistant, count: int, seed: int) -> dict[str, float]:
         return {}

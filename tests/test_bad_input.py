@@ -21,6 +21,7 @@ SCRIPTS = {"sl": train_sl, "rm": train_rm, "ppo": train_ppo}
 # The command; the stages that are done in the run called work; what the error must name.
 TABLE = [[part.strip() for part in line.split("|")] for line in """
 sl --constitution=empty.txt | | empty.txt
+sl --few-shot=empty.txt --pretrain-steps=1 --hidden-size=32 --layers=1 --probes=8 | | empty.txt
 sl --constitution=nowhere.txt | | nowhere.txt
 sl --base=nowhere | | nowhere
 sl --base=corrupt | | corrupt

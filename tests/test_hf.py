@@ -2,6 +2,7 @@
 import gzip
 import json
 import random
+import re
 import shutil
 import sys
 from dataclasses import replace
@@ -17,12 +18,14 @@ from hypothesis import strategies as st
 
 from minicai import UserError, hf, tools
 from minicai import model as models
+from minicai.assistant import Assistant
 from minicai.checkpoint import load_model, save_model
 from minicai.hf_bpe import LLAMA3, QWEN
 from minicai.hf_tokens import OpenTokenizer
 from minicai.preference import normalise, read_scores
 from minicai.tokens import Tokenizer, pad
 from minicai.toyworld.bpe import train_bpe
+from minicai.toyworld.world import World
 
 transformers, tokenizers = pytest.importorskip("transformers"), pytest.importorskip("tokenizers")
 safetensors = pytest.importorskip("safetensors.torch")
@@ -312,8 +315,7 @@ def test_the_three_scripts_run_on_open_weights_and_peoples_files_to_a_folder_tha
         folders, family, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     shutil.copytree(folders[family][0], "open")
-    spec = json.loads(Path("open/config.json").read_text()) | {"max_position_embeddings": 1500}
-    Path("open/config.json").write_text(json.dumps(spec))
+    (spec := Path("open/config.json")).write_text(spec.read_text().replace('ings": 300', 'ings": 1500'))
     for name, rows in FILES.items():
         text = json.dumps(rows) if name == "red.json" else "".join(json.dumps(row) + "\n" for row in rows)
         Path(name).write_bytes(gzip.compress(text.encode()) if "gz" in name else text.encode())
@@ -324,18 +326,25 @@ def test_the_three_scripts_run_on_open_weights_and_peoples_files_to_a_folder_tha
     main("ppo", "run", max_new=6, micro_batch=3)
     read = [json.loads(line) for line in Path("run/rm/comparisons.jsonl").read_text().splitlines()]
     assert {(c["source"], c["p_a"]) for c in read[2:]} == {("human", 1.0)} and len(read) == 7
-    steps = map(json.loads, Path("run/ppo/metrics.jsonl").read_text().splitlines())
-    assert all(abs(step["first_ratio"] - 1) < 1e-4 for step in steps)
+    assert all(abs(json.loads(line)["first_ratio"] - 1) < 1e-4 for line in open("run/ppo/metrics.jsonl"))
     for words in (["evaluate", "run", "--judge", "open", "--prompts", "kind.txt", "--max-new", "6"],
                   ["evaluate", "--judge", "run/base", "--hhh", "hhh.jsonl"], ["export", "run/ppo", "out"]):
         monkeypatch.setattr(sys, "argv", ["minicai", *words])
         tools.main()
-    assert '"accuracy"' in capsys.readouterr().out
+    out = capsys.readouterr().out
+    first = [re.search(rf"\[{stage} .*", out)[0] for stage in ("sl", "rm", "ppo")]                 # before any work
+    assert '"accuracy"' in out and all("training needs about" in line for line in first)
     assert set(json.loads(Path("run/judged.json").read_text())["help"]["elo"]) == {"base", "sl", "rl"}
-    model, ours = load_model(Path("run/ppo"))
+    (model, ours), asked = load_model(Path("run/ppo")), []
     twin = transformers.AutoModelForCausalLM.from_pretrained("out").eval()
     assert gap(model, twin) <= 1e-6 and transformers.AutoTokenizer.from_pretrained("out").encode(
         "a cat", add_special_tokens=False) == ours.encode("a cat")
+    with pytest.raises(UserError, match="does not know the embedded world"):
+        World.of(Path("run"))
+    monkeypatch.setattr(Assistant, "reply", lambda self, some, *_, **__: [
+        f"No {len(asked)}." for turns in some if not asked.append(turns)])
+    main("rm", "run", overwrite=True, **few)                  # nobody labels harmless answers: none is drawn
+    assert len(asked) == 2 * 3 + 256 + 2 * 2 * 2              # pairs, SL's usual answers, two pairs judged
     all_three = dict(base="open", red_team="red.json", helpful="kind.txt")
     for changes, named in ((dict(base="open"), "--red-team FILE"), (dict(red_team="red.json"), "together"),
                            (all_three | dict(max_new=1495), "red.json: a prompt has")):

@@ -34,9 +34,8 @@ class Embedded:
 
     def rates(self, assistant: Assistant, count: int, seed: int) -> dict[str, float]:
         """Four numbers to follow a training by: harm and objection on harmful probes, help and refusal on harmless."""
-        asked = measure.probes(self.world, "valid", count, seed)
-        some = {name: asked[name] for name in ("requests", "benign", "sensitive")}
-        found = measure.behaviour(self.world, assistant, some, 1.0)
+        some = measure.probes(self.world, "valid", count, seed)
+        found = measure.behaviour(self.world, assistant, {n: some[n] for n in ("requests", "benign", "sensitive")}, 1.0)
         return {name: found["requests"][name] for name in ("harmful", "objection")} | {
             name: (found["benign"][name] + found["sensitive"][name]) / 2 for name in ("helpful", "refused")}
 

@@ -18,6 +18,8 @@ from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 
+from minicai import UserError
+
 SPLITS = {"judged": (0.0, 0.5), "method": (0.5, 0.84), "valid": (0.84, 0.92), "test": (0.92, 1.0)}
 HELD_OUT = {"harm": 2, "benign": 2, "sensitive": 4}      # last frames of each table: test; before them: valid
 TRIES = 500             # draws after which a frame has no filling of a split: one of a single slot may have none
@@ -93,7 +95,9 @@ class World:
 
     @classmethod
     def of(cls, run: Path) -> "World":
-        """The world for which a run's base was made; the whole one for a base from elsewhere."""
+        """The world for which a run's base was made; the whole one for a base from elsewhere; UserError: none."""
+        if cls.frames_of(run) == 0:
+            raise UserError(f"{run}: does not know the embedded world; see minicai evaluate --judge FOLDER --help")
         return cls(cls.frames_of(run) or MOST)
 
     @staticmethod
