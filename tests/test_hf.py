@@ -324,7 +324,7 @@ def test_the_three_scripts_run_on_open_weights_and_peoples_files_to_a_folder_tha
     main("sl", "run", base="open", red_team="red.json", helpful="kind.txt", **few)
     main("rm", "run", comparisons="human.jsonl.gz", helpful_prompts=5, **few)
     main("ppo", "run", max_new=6, micro_batch=3)
-    assert [(c["source"], c["p_a"]) for c in map(json.loads, open("run/rm/comparisons.jsonl"))][2:] == [("human", 1.)] * 5
+    assert [(c["p_a"], c["source"]) for c in map(json.loads, open("run/rm/comparisons.jsonl"))][2:] == [(1, "human")] * 5
     assert all(abs(json.loads(line)["first_ratio"] - 1) < 1e-4 for line in open("run/ppo/metrics.jsonl"))
     for words in (["evaluate", "run", "--judge", "open", "--prompts", "kind.txt", "--max-new", "6"],
                   ["evaluate", "--judge", "run/base", "--hhh", "hhh.jsonl"], ["export", "run/ppo", "out"]):
