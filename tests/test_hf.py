@@ -324,8 +324,8 @@ def test_the_three_scripts_run_on_open_weights_and_peoples_files_to_a_folder_tha
     main("sl", "run", base="open", red_team="red.json", helpful="kind.txt", **few)
     main("rm", "run", comparisons="human.jsonl.gz", helpful_prompts=5, **few)
     main("ppo", "run", max_new=6, micro_batch=3)
-    assert [(c["p_a"], c["source"]) for c in map(json.loads, open("run/rm/comparisons.jsonl"))][2:] == [(1, "human")] * 5
-    assert all(abs(json.loads(line)["first_ratio"] - 1) < 1e-4 for line in open("run/ppo/metrics.jsonl"))
+    said = [*map(json.loads, open("run/rm/comparisons.jsonl")), *map(json.loads, open("run/ppo/metrics.jsonl"))]
+    assert [r["p_a"] if "p_a" in r else abs(r["first_ratio"] - 1) < 1e-4 for r in said[2:]] == [1] * (5 + 2)
     for words in (["evaluate", "run", "--judge", "open", "--prompts", "kind.txt", "--max-new", "6"],
                   ["evaluate", "--judge", "run/base", "--hhh", "hhh.jsonl"], ["export", "run/ppo", "out"]):
         monkeypatch.setattr(sys, "argv", ["minicai", *words])
