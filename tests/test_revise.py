@@ -43,7 +43,7 @@ def test_every_item_and_every_step_draws_a_principle_of_its_own_for_critique_and
     assert all(20 < drawn.count(p) < 90 for drawn in (first, second) for p in PRINCIPLES)
     assert 20 < sum(a == b for a, b in zip(first, second, strict=True)) < 90
     named = [turns[-1][1].split(": ")[1] for turns in fake.asked]
-    assert named == [*first, *first, *second, *second]
+    assert not sum(a != b for a, b in zip(named, [*first, *first, *second, *second], strict=True))    # no diff: slow
 
 
 @pytest.mark.exercise("revise", 1)
