@@ -15,17 +15,12 @@ import torch
 from torch import Tensor
 from tqdm import trange
 
-from minicai import ppo
+from minicai import finetune, optimise, ppo, preference, rollout, tensors
 from minicai.assistant import Assistant
-from minicai.base import Common, source_of
 from minicai.checkpoint import load_model, save_model
-from minicai.finetune import batches
-from minicai.model import LanguageModel, ScalarModel
-from minicai.optimise import adamw, update
-from minicai.preference import text_scores
-from minicai.rollout import look, rollout
-from minicai.run import append_jsonl, device_of, fit_memory, flag, script, seeded, stage
-from minicai.tensors import whiten
+from minicai.model import LanguageModel, ScalarModel, compute_dtype
+from minicai.run import Common, append_jsonl, device_of, fit_memory, flag, script, seeded, stage
+from minicai.run.base import source_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,31 +52,35 @@ def gae_advantages(old: ppo.Old, cfg: Config) -> tuple[Tensor, Tensor]:
 def main(cfg: Config, loss_fn: Callable = ppo.ppo_loss, advantage_fn: Callable = gae_advantages,
          reward_fn: Callable | None = None) -> None:
     """reward_fn(prompts, responses) -> (B,) scores of strings; None: the run's reward model."""
-    device, run, source, worst = device_of(cfg.device), Path(cfg.run), source_of(Path(cfg.run)), None
+    device, run, source = device_of(cfg.device), Path(cfg.run), source_of(Path(cfg.run))
     policy, tokenizer = load_model(run / "sl", device=device)
     reference = load_model(run / "sl", device=device)[0].requires_grad_(False)
     critic = ScalarModel(policy.model).to(device)                       # on the policy's own trunk; says 0 at the start
-    reward_fn = reward_fn or partial(text_scores, *load_model(run / "rm", ScalarModel, device))
-    with stage(run, "ppo", cfg.overwrite) as log:
+    reward_fn = reward_fn or partial(preference.text_scores, *load_model(run / "rm", ScalarModel, device))
+    with stage(cfg, "ppo") as log:
         fit_memory(log, [policy, critic], [reference] * 2, cfg.micro_batch)           # the reward model is as large
         rng, generator = seeded(cfg.seed, "ppo", device)
-        optimiser = adamw([{"params": list(policy.parameters())},
+        optimiser = optimise.adamw([{"params": list(policy.parameters())},
                            {"params": list(critic.score.parameters()), "lr": cfg.value_lr}], cfg.lr, eps=1e-5)
         assistant = Assistant(policy, tokenizer, generator)
-        for iteration in trange(cfg.iterations, desc="ppo", leave=False, disable=None):
+        frozen = [torch.hash_tensor(w).item() for w in reference.parameters()]
+        live = {"kl_coef": cfg.kl_coef}                                 # what one iteration hands on to the next
+        changed = dict(policy=policy, critic=critic, optimiser=optimiser, rng=rng, generator=generator, live=live)
+        for iteration in log.keep.steps(trange(cfg.iterations, desc="ppo", leave=False, disable=None), **changed):
+            cfg = replace(cfg, kl_coef=live["kl_coef"])
             # 1. Rollout: responses, and what policy, reference and critic say of each token.
             prompts = source.mixed(cfg.prompts, cfg.red_team, rng)
-            out = rollout(policy, reference, critic, tokenizer, prompts, samples=cfg.samples_per_prompt,
+            out = rollout.rollout(policy, reference, critic, tokenizer, prompts, samples=cfg.samples_per_prompt,
                           max_new=cfg.max_new, temperature=cfg.temperature, generator=generator)
 
             # 2. Reward: one number for a whole response; not to end is never better than to end.
             score = reward_fn(out.prompts, out.texts).to(device)
-            worst = score.min().item() if worst is None else worst      # of the reference: the policy still is it
+            worst = live.setdefault("worst", score.min().item())        # of the reference: the policy still is it
             old = replace(out.old, score=ppo.penalise_unended(score, out.ended, worst, cfg.no_end_penalty))
 
             # 3. Advantage: whitened over the whole batch, after the returns are taken.
             adv, ret = advantage_fn(old, cfg)
-            old = replace(old, adv=whiten(adv, old.mask), ret=ret)
+            log.keep.batch = old = replace(old, adv=tensors.whiten(adv, old.mask), ret=ret)
 
             # 4. Loss: a few passes over shuffled minibatches.
             learned = learn(policy, critic, optimiser, old, loss_fn, cfg, 1 - iteration / cfg.iterations, rng)
@@ -90,23 +89,23 @@ def main(cfg: Config, loss_fn: Callable = ppo.ppo_loss, advantage_fn: Callable =
                         **source.rates(assistant, cfg.probes, cfg.seed), **learned, **out.stats, kl_coef=cfg.kl_coef)
             append_jsonl(log.folder / "rollouts.jsonl", out.records(
                 iteration, old, policy, tokenizer, kl_coef=cfg.kl_coef, temperature=cfg.temperature))
-            coef = ppo.adapt_kl_coef(cfg.kl_coef, old, target=cfg.kl_target, horizon=cfg.iterations / 10)
-            cfg = replace(cfg, kl_coef=coef)
-        save_model(log.folder, policy, tokenizer, asdict(cfg))
+            live["kl_coef"] = ppo.adapt_kl_coef(cfg.kl_coef, old, target=cfg.kl_target, horizon=cfg.iterations / 10)
+        assert frozen == [torch.hash_tensor(w).item() for w in reference.parameters()], "the reference has changed"
+        save_model(log.folder, policy, tokenizer, asdict(cfg) | {"kl_coef": live["kl_coef"]})
         source.report(log, "rl", assistant, 2 * cfg.probes, cfg.seed)
 
 
 def learn(policy: LanguageModel, critic: ScalarModel, optimiser: torch.optim.Optimizer, old: ppo.Old,
           loss_fn: Callable, cfg: Config, scale: float, rng: random.Random) -> dict[str, float]:
     """`epochs` passes over the rollout in shuffled minibatches of whole responses; the stats are means over all."""
-    seen, first = [], None
+    seen, first, exact = [], None, compute_dtype(policy.config, old.ids.device) == torch.float32
     for _ in range(cfg.epochs):
-        for rows in batches(range(len(old.ids)), cfg.minibatch, rng):
+        for rows in finetune.batches(range(len(old.ids)), cfg.minibatch, rng):
             part = old.rows(torch.tensor(rows, device=old.ids.device))
-            new = look(policy, critic, part.ids, part.mask, cfg.temperature)
-            first = ppo.first_ratio(new, part) if first is None else first
+            new = rollout.look(policy, critic, part.ids, part.mask, cfg.temperature)
+            first = first or ppo.first_ratio(new, part, rounding=1e-4 if exact else 0.2)
             loss, stats = loss_fn(new, part)
-            seen.append(stats | {"grad_norm": update(loss, [optimiser], scale=scale)})
+            seen.append(stats | {"grad_norm": optimise.update(loss, [optimiser], scale=scale)})
     return {name: sum(float(s[name]) for s in seen) / len(seen) for name in seen[0]} | {"first_ratio": first}
 
 

@@ -6,22 +6,20 @@ two SL answers a prompt -> AI feedback on harmlessness, simulated human labels o
 -> Bradley-Terry with soft targets, started from SL (Bai et al. 2022, section 4.1) -> scores normalised.
 """
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
 
-from minicai import constitution, data
+from minicai import constitution, data, finetune, optimise
 from minicai.assistant import Assistant
-from minicai.base import Common, source_of
 from minicai.checkpoint import load_model, save_model
 from minicai.feedback import Comparison, compare_in_order, draw_pairs
-from minicai.finetune import batches
 from minicai.model import ScalarModel
-from minicai.optimise import adamw, update
 from minicai.preference import bradley_terry_loss, normalise, read_scores, text_scores
-from minicai.run import Log, append_jsonl, device_of, fit_memory, flag, script, seeded, stage
+from minicai.run import Common, Log, append_jsonl, device_of, fit_memory, flag, script, seeded, stage
+from minicai.run.base import source_of
 from minicai.tokens import Tokenizer
 
 
@@ -52,13 +50,13 @@ def main(cfg: Config) -> None:
     human = data.comparisons(cfg.comparisons) if cfg.comparisons else []
     judge, tokenizer = load_model(run / "base", device=device)
     writer, _ = load_model(run / "sl", device=device)
-    with stage(run, "rm", cfg.overwrite) as log:
+    with stage(cfg, "rm") as log:
         fit_memory(log, [writer], [judge], cfg.micro_batch)
         rng, generator = seeded(cfg.seed, "rm", device)
 
         # 1. The SL model answers every prompt; of its answers the two that differ most make a pair.
         with log.timed("pairs"):
-            speaker = Assistant(writer, tokenizer, generator, max_new=cfg.max_new)
+            speaker = log.keep.recorded(Assistant(writer, tokenizer, generator, max_new=cfg.max_new))
             ai = draw_pairs(source.red_team(cfg.red_team_prompts, rng), speaker, "ai", cfg.samples, cfg.keep, 1.0)
             kind = source.helpful(cfg.helpful_prompts, rng) if source.label and not human else []
             human = rng.sample(human, min(cfg.helpful_prompts, len(human))) if not kind else source.label(
@@ -68,8 +66,9 @@ def main(cfg: Config) -> None:
 
         # 2. The frozen base judges harmlessness by the constitution; humans, here simulated ones, judge helpfulness.
         with log.timed("labels"):
-            compare_in_order(ai, sections, Assistant(judge, tokenizer, generator, max_new=cfg.max_new), rng=rng,
-                             reasoning=cfg.reasoning, per_pair=cfg.principles_per_pair, clamp=cfg.clamp, examples=shown)
+            reader = log.keep.recorded(Assistant(judge, tokenizer, generator, max_new=cfg.max_new))
+            compare_in_order(ai, sections, reader, rng=rng, reasoning=cfg.reasoning, per_pair=cfg.principles_per_pair,
+                             clamp=cfg.clamp, examples=shown)
         append_jsonl(log.folder / "comparisons.jsonl", items := ai + human)
         learn(log, source, ScalarModel(writer.model).to(device), tokenizer, items, reference, cfg, rng)
 
@@ -81,7 +80,8 @@ def learn(log: Log, source, model: ScalarModel, tokenizer: Tokenizer, items: lis
     apart = max(2, round(1 / cfg.held_out))
     held, rest = items[::apart], [item for i, item in enumerate(items) if i % apart]
     with log.timed("reward model"):
-        log.follow("bradley-terry", fit(model, tokenizer, rest, cfg, rng), cfg.epochs * -(-len(rest) // cfg.batch), 20)
+        steps = fit(model, tokenizer, rest, cfg, rng, log.keep.steps)
+        log.follow("bradley-terry", steps, total=cfg.epochs * -(-len(rest) // cfg.batch), every=20)
     source.report_reward(log, held, lambda *texts: text_scores(model, tokenizer, *texts))
     # 4. Normalise on SL's own answers, so that a KL coefficient means the same whatever the scale of the scores.
     normalise(model, text_scores(model, tokenizer, *reference))
@@ -89,17 +89,17 @@ def learn(log: Log, source, model: ScalarModel, tokenizer: Tokenizer, items: lis
 
 
 def fit(model: ScalarModel, tokenizer: Tokenizer, items: list[Comparison], cfg: Config,
-        rng: random.Random) -> Iterator[dict]:
+        rng: random.Random, keep: Callable) -> Iterator[dict]:
     """Train on the comparisons, the learning rate falling to 0; yields the stats of each update."""
     torch.nn.init.normal_(model.score.weight, std=(model.config.hidden_size + 1) ** -0.5)
-    optimiser = adamw([{"params": list(model.parameters())}], cfg.lr)
-    plan = [(epoch, some) for epoch in range(cfg.epochs) for some in batches(items, cfg.batch, rng)]
-    for step, (epoch, some) in enumerate(plan):
+    optimiser = optimise.adamw([{"params": list(model.parameters())}], cfg.lr)
+    plan = [(epoch, some) for epoch in range(cfg.epochs) for some in finetune.batches(items, cfg.batch, rng)]
+    for step, (epoch, some) in keep(enumerate(plan), model=model, optimiser=optimiser):
         a, b = read_scores(model, tokenizer, [(i.prompt, text) for i in some for text in (i.a, i.b)]).view(-1, 2).T
         labels = [[item.p_a, cfg.ai_weight if item.source == "ai" else 1.0] for item in some]
         p_a, weight = torch.tensor(labels, device=a.device).T
         loss, stats = bradley_terry_loss(a, b, p_a, weight=weight)
-        update(loss, [optimiser], scale=1 - step / len(plan))
+        optimise.update(loss, [optimiser], scale=1 - step / len(plan))
         yield {"step": step + 1, "epoch": epoch} | {name: value.item() for name, value in stats.items()}
 
 

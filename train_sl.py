@@ -11,12 +11,12 @@ from pathlib import Path
 
 from minicai import constitution
 from minicai.assistant import Assistant
-from minicai.base import Common, bring_base
 from minicai.checkpoint import load_model, save_model
 from minicai.data import examples
 from minicai.finetune import finetune, response_example
 from minicai.revise import Revision, revise
-from minicai.run import append_jsonl, device_of, fit_memory, flag, refuse_existing, script, seeded, stage
+from minicai.run import Common, append_jsonl, device_of, fit_memory, flag, refuse_existing, script, seeded, stage
+from minicai.run.base import bring_base
 from minicai.toyworld.world import MOST
 
 
@@ -46,13 +46,13 @@ class Config(Common):
 
 def main(cfg: Config) -> None:
     principles, device, run = constitution.load(cfg.constitution), device_of(cfg.device), Path(cfg.run)
-    refuse_existing(run, "sl", cfg.overwrite)
+    refuse_existing(cfg, "sl")
     (shown, _), source = examples(cfg.few_shot), bring_base(cfg, device)      # first the mistakes, then the work
     model, tokenizer = load_model(run / "base", device=device)
-    with stage(run, "sl", cfg.overwrite) as log:
+    with stage(cfg, "sl") as log:
         fit_memory(log, [model], [], cfg.micro_batch)
         rng, generator = seeded(cfg.seed, "sl", device)
-        assistant = Assistant(model, tokenizer, generator, cfg.temperature, cfg.max_new)
+        assistant = log.keep.recorded(Assistant(model, tokenizer, generator, cfg.temperature, cfg.max_new))
 
         # 1. The helpful-only base answers red-team prompts, and harmless ones.
         with log.timed("responses"):
@@ -76,7 +76,8 @@ def main(cfg: Config) -> None:
         pairs += zip(kind, answers[len(harm):], strict=True)
         learned = [response_example(tokenizer, [("user", prompt), ("assistant", text)]) for prompt, text in pairs]
         with log.timed("fine-tuning"):
-            steps = finetune(model, learned, epochs=cfg.epochs, lr=cfg.lr, batch=cfg.batch, rng=rng)
+            steps = finetune(model, learned, epochs=cfg.epochs, lr=cfg.lr, batch=cfg.batch, rng=rng,
+                             keep=log.keep.steps)
             log.follow("sft", steps, total=cfg.epochs * -(-len(learned) // cfg.batch), every=20)
         save_model(log.folder, model, tokenizer, asdict(cfg))
         shutil.copy(cfg.constitution, log.folder / "constitution.txt")

@@ -1,5 +1,10 @@
-"""Weights <-> disk: a stage's folder is written beside and renamed into place, so it is there whole or not at all."""
+"""Weights <-> disk: a folder is written beside and renamed into place, so it is there whole or not at all.
+
+Its manifest, which `sha256sum -c` reads too, speaks of every file: one that was damaged since is refused by name.
+"""
+import hashlib
 import json
+import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,19 +18,25 @@ from minicai.hf_tokens import OpenTokenizer
 from minicai.model import LanguageModel, ModelConfig, ScalarModel, Transformer
 from minicai.tokens import Tokenizer
 
-WEIGHTS, CONFIG = "weights.pt", "config.json"
+WEIGHTS, CONFIG, MANIFEST = "weights.pt", "config.json", "manifest.sha256"
 TOKENS = {"tokenizer.bpe": Tokenizer, "tokenizer.json": OpenTokenizer}      # by the kind of tokenizer
 
 
 @contextmanager
 def whole_folder(final: Path) -> Iterator[Path]:
-    """A folder to write in; renamed to `final` at the end, removed if the work is cut short (an error, Ctrl-C)."""
+    """A folder to write in; sealed and renamed to `final` at the end, removed if the work is cut short by an error."""
     part, old = final.with_name(f".{final.name}.part"), final.with_name(f".{final.name}.old")
+    if old.exists() and not final.exists():                  # killed between the two renamings below
+        old.rename(final)
     shutil.rmtree(part, ignore_errors=True)                  # a crash may have left these behind
     shutil.rmtree(old, ignore_errors=True)
     part.mkdir(parents=True)
     try:
         yield part
+        (part / MANIFEST).write_text("\n".join(sums(part)) + "\n")
+        for path in (*part.rglob("*"), part):
+            os.fsync(number := os.open(path, os.O_RDONLY))
+            os.close(number)
         if final.exists():
             final.rename(old)
         part.rename(final)
@@ -34,10 +45,25 @@ def whole_folder(final: Path) -> Iterator[Path]:
         shutil.rmtree(part, ignore_errors=True)
 
 
+def sums(folder: Path) -> list[str]:
+    """A line for each file of a folder but its manifest: sha256, two blanks, name."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file() and path != folder / MANIFEST)
+    return [f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.relative_to(folder)}" for path in files]
+
+
+def verify(folder: Path) -> None:
+    """UserError that names a file which is not what the manifest says. A folder put together by hand has none."""
+    if (folder / MANIFEST).exists():
+        written = (folder / MANIFEST).read_text(errors="replace").splitlines()
+        if odd := {*written} - {*sums(folder)}:
+            raise UserError(f"{folder / min(odd)[66:]}: is damaged, {MANIFEST} says; copy {folder} or make it anew")
+
+
 def save_model(folder: Path, model: LanguageModel | ScalarModel, tokenizer: Tokenizer | OpenTokenizer,
                training: dict) -> None:
     """Weights, tokenizer and config.json: the model's shape and the settings that trained it."""
-    torch.save(model.state_dict(), folder / WEIGHTS)
+    with blamed(f"{folder}: cannot be written, is the disk full?"):
+        torch.save(model.state_dict(), folder / WEIGHTS)
     tokenizer.save(folder / next(name for name, kind in TOKENS.items() if isinstance(tokenizer, kind)))
     (folder / CONFIG).write_text(json.dumps({"model": asdict(model.config), "training": training}, indent=1) + "\n")
 
@@ -48,6 +74,7 @@ def load_model(folder: Path, kind: type = LanguageModel, device: str | torch.dev
     for name in (CONFIG, tokens, WEIGHTS):
         if not (folder / name).is_file():
             raise UserError(f"{folder}: holds no model ({name} is missing); run the stage before or name another")
+    verify(folder)
     with blamed(f"{folder}: is no {kind.__name__} of its config's shape"):
         config = ModelConfig(**json.loads((folder / CONFIG).read_text())["model"])
         tokenizer = TOKENS[tokens].load(folder / tokens)

@@ -1,6 +1,6 @@
 """Supervised learning on tokens: weighted cross-entropy, and the loop of fine-tuning (Bai et al. 2022, section 3.2)."""
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from torch import Tensor
 from torch.nn.functional import cross_entropy
@@ -35,12 +35,15 @@ def batches(examples: Sequence, size: int, rng: random.Random) -> list[list]:
 
 
 def finetune(model: LanguageModel, examples: list[Example], *, epochs: int, lr: float, batch: int,
-             rng: random.Random) -> Iterator[dict[str, float]]:
-    """Train in place, the learning rate falling to 0 after a short warm-up; yields the stats of each step."""
+             rng: random.Random, keep: Callable = lambda plan, **_: plan) -> Iterator[dict[str, float]]:
+    """Train in place, the learning rate falling to 0 after a short warm-up; yields the stats of each step.
+
+    keep(plan, **changed) gives the steps of the plan that are still to be done, and saves what they change.
+    """
     device = next(model.parameters()).device
     optimiser = adamw([{"params": list(model.parameters())}], lr)
     plan = [(epoch, some) for epoch in range(epochs) for some in batches(examples, batch, rng)]
-    for step, (epoch, some) in enumerate(plan, start=1):
+    for step, (epoch, some) in keep(enumerate(plan, start=1), model=model, optimiser=optimiser):
         ids, weights = zip(*some, strict=True)
         loss = sequence_loss(model, pad(ids, 0).to(device), pad(weights, 0.0).to(device))    # pads are not learned
         norm = update(loss, [optimiser], scale=min(1.0, step / 10) * (1 - (step - 1) / len(plan)))

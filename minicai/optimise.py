@@ -3,7 +3,7 @@ from torch import Tensor, nn, optim
 
 
 class Diverged(RuntimeError):
-    """A loss or gradient is not finite; the weights are as they were before the update."""
+    """Training must not go on: a loss is not finite, say; the weights are as they were before the update."""
 
 
 def adamw(groups: list[dict], lr: float, eps: float = 1e-8) -> optim.Optimizer:

@@ -2,11 +2,13 @@
 
 Every (B, T) tensor is in the action frame of `tensors`: column t speaks of token t+1, off the mask nothing counts.
 """
+import warnings
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from minicai.optimise import Diverged
 from minicai.tensors import masked_mean, masked_sum
 
 
@@ -82,11 +84,12 @@ def ppo_loss(new: New, old: Old, *, clip: float = 0.2, value_clip: float = 0.2,
     return loss, {name: value.detach() for name, value in stats.items()}
 
 
-def first_ratio(new: New, old: Old) -> float:
-    """The new/old ratio farthest from 1 before a rollout's first update: it must be 1, but for rounding in bf16."""
+def first_ratio(new: New, old: Old, *, rounding: float = 1e-4) -> float:
+    """The new/old ratio farthest from 1 before a rollout's first update: it must be 1, but for rounding."""
     log_ratio = (new.logp.detach() - old.logp)[old.mask]
     ratio = log_ratio[log_ratio.abs().argmax()].exp().item()
-    assert abs(ratio - 1) < 0.2, f"ratio {ratio:.3f} before any update: the policy is not the one that sampled"
+    if not abs(ratio - 1) < rounding:
+        raise Diverged(f"the ratio is {ratio:.5f} before any update: the policy is not the one that sampled")
     return ratio
 
 
@@ -104,8 +107,10 @@ def summary(old: Old) -> dict[str, float]:
     """Mean score (without the KL, which would hide hacking), mean KL, the critic's share of the returns' variance."""
     error, ret = (old.ret - old.value)[old.mask], old.ret[old.mask]
     explained = 1 - error.var() / ret.var().clamp(min=1e-8)    # 1: a perfect critic, 0: one that says a constant
-    return {"score": old.score.mean().item(), "kl": sequence_kl(old).mean().item(),
-            "explained_variance": explained.item()}
+    if (kl := sequence_kl(old).mean().item()) < -1:
+        warnings.warn(f"KL {kl:.2f}, though none is negative: are responses sampled at the temperature of their "
+                      "log-probs, and is the reference what the policy was at first?", stacklevel=2)
+    return {"score": old.score.mean().item(), "kl": kl, "explained_variance": explained.item()}
 
 
 def adapt_kl_coef(kl_coef: float, old: Old, *, target: float, horizon: float) -> float:

@@ -17,9 +17,9 @@ BYTES = {bytes([i]): i for i in range(256)}            # the plainest tokenizer:
 
 RULE = str(Path(__file__).parents[1] / "constitution.txt")
 STAGES = {"sl": (train_sl, dict(constitution=RULE, pretrain_steps=3, hidden_size=32, layers=1, red_team_prompts=8,
-                                helpful_prompts=8, revisions=2, epochs=1, probes=8)),
+                                helpful_prompts=8, revisions=2, batch=8, epochs=1, probes=8)),
           "rm": (train_rm, dict(constitution=RULE, red_team_prompts=24, helpful_prompts=20, keep=0.5, samples=2,
-                                epochs=1)),
+                                batch=12, epochs=1)),
           "ppo": (train_ppo, dict(iterations=2, prompts=6, samples_per_prompt=2, max_new=16, minibatch=8, probes=8))}
 
 

@@ -15,7 +15,7 @@ TREE = {name: ast.parse(text) for name, text in TEXT.items()}
 # A room imports from the floors below; within `beside` and `roof` from its own floor as well.
 FLOORS = {"cellar": "minicai rope shape tokens tensors", "ground": "constitution model optimise hf_bpe",
           "first": "sample preference ppo finetune hf_tokens", "second": "assistant revise feedback rollout checkpoint",
-          "beside": "toyworld hf data", "roof": "run base tools __main__ " + " ".join(SCRIPTS)}
+          "beside": "toyworld hf data", "roof": "run tools __main__ " + " ".join(SCRIPTS)}
 FLOOR = {room: i for i, rooms in enumerate(FLOORS.values()) for room in rooms.split()}
 BLOCKS = (ast.For, ast.While, ast.If, ast.With, ast.Try)
 

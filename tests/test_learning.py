@@ -109,8 +109,8 @@ def test_a_folder_appears_whole_and_replaces_the_old_one(tmp_path):
     for text in "12":
         with checkpoint.whole_folder(final) as folder:
             (folder / text).write_text(text)
-            assert [p.name for p in final.glob("*")] == ["1"] * (text == "2")              # the old stays until then
-    assert [p.name for p in final.iterdir()] == ["2"] and list(final.parent.iterdir()) == [final]
+            assert [p.name for p in final.glob("[12]")] == ["1"] * (text == "2")           # the old stays until then
+    assert [p.name for p in final.glob("[12]")] == ["2"] and list(final.parent.iterdir()) == [final]
 
 
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, SystemExit])
@@ -129,7 +129,15 @@ def test_what_a_crash_left_behind_does_not_stop_the_next_run(tmp_path):
         (tmp_path / name / "crashed").write_text("")
     with checkpoint.whole_folder(tmp_path / "sl") as folder:
         (folder / "new").write_text("")
-    assert [p.name for p in (tmp_path / "sl").iterdir()] == ["new"]
+    assert {p.name for p in (tmp_path / "sl").iterdir()} == {"new", checkpoint.MANIFEST}
+
+
+def test_killed_between_the_two_renamings_the_old_folder_comes_back_under_its_name(tmp_path):
+    (tmp_path / ".sl.old").mkdir()
+    (tmp_path / ".sl.old" / "whole").write_text("")
+    with pytest.raises(ValueError), checkpoint.whole_folder(tmp_path / "sl"):
+        raise ValueError
+    assert [p.name for p in tmp_path.rglob("*")] == ["sl", "whole"]
 
 
 @pytest.mark.parametrize("kind, other", [(LanguageModel, ScalarModel), (ScalarModel, LanguageModel)])

@@ -21,7 +21,7 @@ from minicai.ppo import New, Old, ppo_loss
 from minicai.revise import Revision
 from minicai.tools import evaluate
 
-ALL = {"config.json", "tokenizer.bpe", "weights.pt", "metrics.jsonl", "seconds.json"}
+ALL = {"config.json", "tokenizer.bpe", "weights.pt", "metrics.jsonl", "seconds.json", "manifest.sha256"}
 WRITTEN = {"base": ALL, "sl": ALL | {"transcripts.jsonl", "constitution.txt"},
            "rm": ALL | {"comparisons.jsonl", "report.json"}, "ppo": ALL | {"rollouts.jsonl"}}
 
@@ -61,7 +61,7 @@ def test_the_same_seed_writes_the_same_bytes_from_the_command_line_too(done, tmp
         subprocess.run(command, check=True, capture_output=True, env=os.environ | {"PYTHONHASHSEED": "7"})
     first, again = done[1][-1], contents(tmp_path / "again")
     differ = {Path(name).name for name in {*first, *again} if first.get(name) != again.get(name)}
-    assert differ <= {"config.json", "seconds.json"}                       # which name the run, and the time
+    assert differ <= {"config.json", "seconds.json", "manifest.sha256"}    # which name the run, and the time
 
 
 def test_another_seed_writes_something_else(done, copied):

@@ -1,7 +1,7 @@
 """Pretraining: a transformer from nothing becomes the helpful-only base that can also criticise, revise and judge."""
 import math
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 
 import torch
@@ -43,6 +43,12 @@ def draw_batches(corpus: Corpus, steps: int, early: bool) -> list[list[list[Exam
     return [list(rectangles) for rectangles in zip(*columns, strict=True)]
 
 
+def all_batches(corpus: Corpus, steps: int) -> Iterator[list[list[Example]]]:
+    """The batches of the whole training, drawn for eight steps at a time."""
+    for start in range(0, steps, 8):
+        yield from reversed(draw_batches(corpus, 8, early=start < steps / 4)[-(steps - start):])
+
+
 def optimisers_for(model: LanguageModel, muon_lr: float, lr: float) -> list[torch.optim.Optimizer]:
     """Muon (Jordan et al. 2024) for the matrices of the blocks, AdamW for embeddings, norms and head."""
     matrices = [p for name, p in model.named_parameters() if p.ndim == 2 and ".layers." in name]
@@ -58,20 +64,17 @@ def warmup_cosine(step: int, steps: int, warmup: int = 50) -> float:
 
 
 def pretrain(model: LanguageModel, corpus: Corpus, *, steps: int, muon_lr: float = 0.02,
-             lr: float = 5e-3) -> Iterator[dict[str, float]]:
-    """Train the model in place; yields each step's stats."""
-    optimisers = optimisers_for(model, muon_lr, lr)
-    device, ready = next(model.parameters()).device, []
-    for step in range(steps):
-        ready = ready or draw_batches(corpus, 8, early=step < steps / 4)
-        rectangles = ready.pop()
+             lr: float = 5e-3, keep: Callable = lambda plan, **_: plan) -> Iterator[dict[str, float]]:
+    """Train the model in place; yields each step's stats. `keep` as in `finetune`."""
+    (muon, adam), device = optimisers_for(model, muon_lr, lr), next(model.parameters()).device
+    for step, rectangles in keep(enumerate(all_batches(corpus, steps)), model=model, muon=muon, adam=adam):
         total = sum(sum(weight) for rows in rectangles for _, weight in rows)
         loss = 0.0
         for rows in rectangles:
             ids = pad([ids for ids, _ in rows], corpus.tokenizer.pad).to(device)
             weight = pad([weight for _, weight in rows], 0.0).to(device)
             loss = loss + sequence_loss(model, ids, weight) * weight.sum() / total
-        norm = update(loss, optimisers, scale=warmup_cosine(step, steps))
+        norm = update(loss, [muon, adam], scale=warmup_cosine(step, steps))
         yield {"step": step + 1, "loss": loss.item(), "grad_norm": norm}
 
 
@@ -83,6 +86,7 @@ def make_base(log, cfg, rng: random.Random, generator: torch.Generator) -> None:
                         num_hidden_layers=cfg.layers)
     model = LanguageModel(shape).to(generator.device)
     with log.timed("pretraining"):
-        log.follow("pretraining", pretrain(model, Corpus(world, tokenizer, rng), steps=steps), total=steps, every=100)
+        some = pretrain(model, Corpus(world, tokenizer, rng), steps=steps, keep=log.keep.steps)
+        log.follow("pretraining", some, total=steps, every=100)
     save_model(log.folder, model.eval(), tokenizer, asdict(cfg))
     Embedded(world).report(log, "base", Assistant(model, tokenizer, generator), cfg.probes, cfg.seed)

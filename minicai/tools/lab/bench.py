@@ -67,9 +67,10 @@ class Bench:
         rng, _ = seeded(self.seed, "rm", self.device)
         writer, usual = self.model(run / "sl"), self.world.mixed_prompts(256, 0.5, rng)
         reference = usual, writer.reply([[("user", prompt)] for prompt in usual])
-        with stage(run, "rm", overwrite=True) as log:
+        cfg = train_rm.Config(run=str(run), seed=self.seed, overwrite=True)
+        with stage(cfg, "rm") as log:
             train_rm.learn(log, Embedded(self.world), ScalarModel(writer.model.model).to(self.device), writer.tokenizer,
-                           items, reference, train_rm.Config(run=str(run), seed=self.seed), rng)
+                           items, reference, cfg, rng)
 
     def reinforced(self, run: Path) -> Row:
         """PPO on a run's reward model, and what it comes to."""

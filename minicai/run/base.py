@@ -1,7 +1,7 @@
 """What a run starts from: a base model, and where its prompts come from."""
 import json
 import shutil
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
@@ -9,22 +9,12 @@ import torch
 from minicai import UserError, hf
 from minicai.checkpoint import WEIGHTS, load_model, save_model
 from minicai.data import Files, fitting
-from minicai.run import flag, seeded, stage
+from minicai.run import seeded, stage
 from minicai.toyworld.pretrain import make_base
 from minicai.toyworld.source import Embedded
 from minicai.toyworld.world import World
 
 PROMPTS = "prompts.json"            # in the base of a run on people's own prompts: the harmful ones, the harmless ones
-
-
-@dataclass(frozen=True, slots=True)
-class Common:
-    """The flags of every script."""
-    run: str = flag("runs/default", "folder of the run: base/, sl/, rm/ and ppo/ are written there")
-    seed: int = flag(0, "same seed, same run", least=0)
-    device: str = flag("auto", "where to compute", choices=("auto", "cpu", "cuda"))
-    overwrite: bool = flag(False, "make this stage anew, in place of what is there")
-    micro_batch: int = flag(64, "conversations in memory at once: fewer need less, and a third more time", least=1)
 
 
 def source_of(run: Path) -> Embedded | Files:
@@ -38,13 +28,13 @@ def bring_base(cfg, device: torch.device) -> Embedded | Files:
     run, files = Path(cfg.run), [cfg.red_team, cfg.helpful]
     if any(files) and not (cfg.base and all(files)):
         raise UserError("--base FOLDER, --red-team FILE and --helpful FILE go together: give all three")
-    if cfg.base:
+    if cfg.base and not (cfg.resume and (run / "base").exists()):
         ours = (Path(cfg.base) / WEIGHTS).exists()              # refuse what will not do before anything is written
         model, tokenizer = (load_model if ours else hf.load)(Path(cfg.base))
         if not ours and not all(files):
             raise UserError(f"{cfg.base}: does not know the embedded world; add --red-team FILE and --helpful FILE")
         own = [fitting(path, tokenizer, model.config.max_position_embeddings - cfg.max_new) for path in files if path]
-        with stage(run, "base", cfg.overwrite) as log:
+        with stage(cfg, "base") as log:
             if ours:
                 shutil.copytree(cfg.base, log.folder, dirs_exist_ok=True)
             else:
@@ -52,6 +42,6 @@ def bring_base(cfg, device: torch.device) -> Embedded | Files:
             if own:
                 (log.folder / PROMPTS).write_text(json.dumps(own, ensure_ascii=False) + "\n", encoding="utf-8")
     elif not (run / "base").exists():
-        with stage(run, "base", overwrite=False) as log:
+        with stage(cfg, "base") as log:
             make_base(log, cfg, *seeded(cfg.seed, "base", device))
     return source_of(run)

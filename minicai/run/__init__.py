@@ -1,10 +1,14 @@
 """The world around a script: its flags, its seed and device, the run's folder, the log. No method in here."""
 import argparse
 import dataclasses
+import fcntl
+import hashlib
 import json
 import math
 import os
 import random
+import shutil
+import signal
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -15,15 +19,28 @@ import torch
 from torch.nn import Module
 from tqdm import tqdm
 
-from minicai import UserError
-from minicai.checkpoint import whole_folder
+from minicai import UserError, blamed
+from minicai.checkpoint import MANIFEST, whole_folder
 from minicai.model import CELLS
 from minicai.optimise import Diverged
+from minicai.run.resume import SAID, STOP, Keeper, ask_to_stop
 
 
 def flag(default, help: str, least: float | None = None, most: float = math.inf, choices: tuple | None = None):
     """A field of a script's Config: its default, what it means, and what is allowed: a range, or these values."""
     return dataclasses.field(default=default, metadata={"help": help, "least": least, "most": most, "choices": choices})
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Common:
+    """The flags of every script."""
+    run: str = flag("runs/default", "folder of the run: base/, sl/, rm/ and ppo/ are written there")
+    seed: int = flag(0, "same seed, same run", least=0)
+    device: str = flag("auto", "where to compute", choices=("auto", "cpu", "cuda"))
+    overwrite: bool = flag(False, "make this stage anew, in place of what is there")
+    resume: bool = flag(False, "go on where the same command was stopped")
+    save_every: float = flag(60.0, "seconds from one checkpoint to the next; 0: after each step", least=0)
+    micro_batch: int = flag(64, "conversations in memory at once: fewer need less, and a third more time", least=1)
 
 
 def parse_flags(config: type, description: str, argv: list[str] | None = None):
@@ -40,22 +57,23 @@ def parse_flags(config: type, description: str, argv: list[str] | None = None):
     cfg = config(**vars(parser.parse_args(argv)))
     for name, f in fields.items():
         least, most, value = f.metadata["least"], f.metadata["most"], getattr(cfg, f.name)
-        if least is not None and not least <= value <= most:
+        if least is not None and not (least <= value <= most and value < math.inf):
             parser.error(f"{name} must be at least {least}{f' and at most {most}' * (most < math.inf)}, not {value}")
     return cfg
 
 
 def script(main: Callable, config: type, description: str, argv: list[str] | None = None) -> None:
-    """Run a script's main from the command line: a user's mistake is one line and exit code 2, Ctrl-C 130."""
+    """Run a script's main from the command line: a user's mistake is one line and exit code 2; signals stop it."""
     cfg = parse_flags(config, description, argv)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, ask_to_stop)
     try:
         main(cfg)
-    except (UserError, Diverged) as error:
+    except (UserError, Diverged, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(2) from None
-    except KeyboardInterrupt:
-        print("\nstopped: the stage at work wrote nothing, finished stages are as they were", file=sys.stderr)
-        raise SystemExit(130) from None
+    if STOP:                                        # too late to stop anything, but the shell should know
+        raise SystemExit(128 + STOP[0])
 
 
 def device_of(name: str) -> torch.device:
@@ -95,8 +113,8 @@ def seeded(seed: int, stage: str, device: torch.device) -> tuple[random.Random, 
 
 class Log:
     """What a stage says: lines on the screen, and `metrics.jsonl`, in which nothing depends on the clock."""
-    def __init__(self, folder: Path, stage: str):
-        self.folder, self.stage, self.began, self.seconds = folder, stage, time.perf_counter(), {}
+    def __init__(self, folder: Path, stage: str, keep: Keeper):
+        self.folder, self.stage, self.keep, self.began, self.seconds = folder, stage, keep, time.perf_counter(), {}
 
     def say(self, text: str) -> None:
         tqdm.write(f"[{self.stage} {time.perf_counter() - self.began:4.0f}s] {text}", file=sys.stdout)
@@ -122,27 +140,53 @@ class Log:
         self.say(f"{what}: {self.seconds[what]} s")
 
 
-def refuse_existing(run: Path, name: str, overwrite: bool) -> None:
-    """UserError if the stage has been done and is not to be done anew, or if the run is no folder."""
+def refuse_existing(cfg: Common, name: str) -> None:
+    """UserError if the stage is done or begun, and the flags do not say what is to become of that."""
+    run = Path(cfg.run)
     if run.exists() and not run.is_dir():
         raise UserError(f"{run} is a file; --run names the folder of a run")
-    if (run / name).exists() and not overwrite:
+    if (run / name).exists() and not cfg.overwrite:
         raise UserError(f"{run / name} exists already; add --overwrite to make it anew, or choose another --run")
+    if (run / f".{name}.state" / SAID).exists() and not cfg.overwrite and not cfg.resume:
+        raise UserError(f"{run / name} was stopped half-way; add --resume to go on, or --overwrite to make it anew")
 
 
 @contextmanager
-def stage(run: Path, name: str, overwrite: bool) -> Iterator[Log]:
-    """The folder run/name in the making, with its log. It appears whole when the block ends, or not at all."""
-    refuse_existing(run, name, overwrite)
-    with whole_folder(run / name) as folder:
-        log = Log(folder, name)
-        yield log
-        log.seconds["total"] = round(time.perf_counter() - log.began, 1)
-        (folder / "seconds.json").write_text(json.dumps(log.seconds) + "\n")
+def stage(cfg: Common, name: str) -> Iterator[Log]:
+    """The folder cfg.run/name in the making, with its log. It appears whole when the block ends, or not at all."""
+    refuse_existing(cfg, name)
+    run, state = Path(cfg.run), Path(cfg.run) / f".{name}.state"
+    run.mkdir(parents=True, exist_ok=True)
+    with open(run / ".lock", "a") as lock:
+        with blamed(f"{run}: another process is at work here; wait for it, or choose another --run"):
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)                 # ends with the process, however that ends
+        if not cfg.resume:
+            shutil.rmtree(state, ignore_errors=True)
+        with whole_folder(run / name) as folder:
+            log = Log(folder, name, Keeper(state, folder, inputs(cfg, name), cfg.save_every))
+            try:
+                yield log
+            except Diverged as error:
+                append_jsonl(batch := run / f"{name}.diverged.jsonl", [log.keep.batch])
+                raise Diverged(f"{name}, step {log.keep.step}: {error}; the batch is in {batch}") from None
+            log.seconds["total"] = round(time.perf_counter() - log.began, 1)
+            (folder / "seconds.json").write_text(json.dumps(log.seconds) + "\n")
+        shutil.rmtree(state, ignore_errors=True)
     print(f"wrote {run / name}")
 
 
+def inputs(cfg: Common, name: str) -> dict:
+    """All that the result of a stage depends on: its settings, the files that they name, the stages before it."""
+    own = {f: x for f, x in dataclasses.asdict(cfg).items() if f not in ("run", "overwrite", "resume", "save_every")}
+    own |= {"device": device_of(cfg.device).type, "torch": str(torch.__version__)}
+    files = [Path(x) for x in own.values() if isinstance(x, str)] + sorted(Path(cfg.run).glob(f"*/{MANIFEST}"))
+    return own | {"/".join(path.parts[-2:]): hashlib.sha256(path.read_bytes()).hexdigest()[:12]
+                  for path in files if path.is_file() and path.parent.name != name}
+
+
 def append_jsonl(path: Path, records: Iterable) -> None:
-    """One JSON object a line; dataclasses become objects."""
+    """One JSON object a line; dataclasses become objects, tensors lists."""
+    def plain(x) -> dict | list:
+        return x.tolist() if isinstance(x, torch.Tensor) else dataclasses.asdict(x)
     with open(path, "a", encoding="utf-8") as file:
-        file.writelines(json.dumps(record, ensure_ascii=False, default=dataclasses.asdict) + "\n" for record in records)
+        file.writelines(json.dumps(record, ensure_ascii=False, default=plain) + "\n" for record in records)

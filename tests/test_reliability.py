@@ -1,0 +1,335 @@
+"""Laws of being stopped: whatever happens and wherever, nothing is lost, nothing half-written or damaged is trusted."""
+import fcntl
+import json
+import os
+import pkgutil
+import random
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from contextlib import nullcontext
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+from fakes import STAGES, contents, main, patch
+from hypothesis import given
+from hypothesis import strategies as st
+
+import minicai.run.resume as resume
+import minicai.toyworld.pretrain as pretrain
+import train_ppo
+from minicai import UserError, checkpoint, constitution, data, ppo, preference, run
+from minicai.finetune import response_example, sequence_loss
+from minicai.model import LanguageModel, ScalarModel
+from minicai.optimise import Diverged
+from minicai.preference import read_scores
+from minicai.tokens import pad
+from minicai.toyworld.world import World
+
+pytestmark = pytest.mark.reliability
+SETTINGS = {"lr": 0.1}
+
+
+class Killed(BaseException):
+    """As by kill -9: nobody is ready for it."""
+
+
+def same(one, other):
+    """Every weight, metric and record of two runs; the rest names the run or the time."""
+    own = {"config.json", "seconds.json", checkpoint.MANIFEST}
+    one, other = ({name: raw for name, raw in contents(run).items() if Path(name).name not in own}
+                  for run in (one, other))
+    assert one.keys() == other.keys() and [name for name in one if one[name] != other[name]] == []
+
+
+@pytest.fixture
+def begun(done, tmp_path):
+    """A copy of the whole run, to do a stage anew in."""
+    return Path(shutil.copytree(done[0], tmp_path / "run"))
+
+
+@pytest.fixture
+def keep(tmp_path):
+    """-> a factory of keepers of one stage, as in one process after the other."""
+    (tmp_path / "work").mkdir()
+    return lambda every=0.0, **other: resume.Keeper(tmp_path / "state", tmp_path / "work", SETTINGS | other, every)
+
+
+@pytest.fixture(autouse=True)
+def quiet():
+    """No signal is waiting, and the tests keep their own handlers."""
+    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    resume.STOP.clear()
+    yield
+    resume.STOP.clear()
+    for number, handler in zip((signal.SIGINT, signal.SIGTERM), before, strict=True):
+        signal.signal(number, handler)
+
+
+def test_killed_in_every_save_and_after_it_the_chain_is_bitwise_that_of_a_run_left_alone(done, tmp_path, monkeypatch):
+    tried, tokenizer = [], pretrain.make_tokenizer(World(), seed=0)
+    monkeypatch.setattr(pretrain, "make_tokenizer", lambda *_, **__: tokenizer)            # it takes its time
+
+    def killing(save, amid):
+        def saved(self, *records):
+            assert self.step < 2 or any(self.folder.glob("step*"))                         # the last good one stands
+            place = self.folder, self.asked, self.step
+            if records or save.__name__ == "checkpoint":
+                tried.append(place)
+                with monkeypatch.context() as patched:
+                    if tried.count(place) == 1:                                            # the first time amid writing
+                        patched.setattr(*amid, lambda *_: (_ for _ in ()).throw(Killed))
+                    save(self, *records)
+                raise Killed
+            save(self)
+        return saved
+
+    monkeypatch.setattr(resume.Keeper, "append", killing(resume.Keeper.append, (os, "fsync")))
+    monkeypatch.setattr(resume.Keeper, "checkpoint", killing(resume.Keeper.checkpoint, (Path, "rename")))
+    for stage in STAGES:
+        while not (tmp_path / "run" / stage).exists():
+            try:
+                main(stage, tmp_path / "run", resume=True, save_every=0.0)
+            except Killed:
+                assert not (tmp_path / "run" / stage).exists()
+            for said in (tmp_path / "run").glob(f".*/{resume.SAID}"):
+                if len(tried) % 3 == 1:
+                    os.truncate(said, said.stat().st_size - 3)                             # the last one was torn
+    same(done[0], tmp_path / "run")
+    assert len({*tried}) == 3 + 6 + 2 + 8 + 2 + 2
+
+
+def command(stage, run, *flags):
+    """A script in a process of its own, saving after each step."""
+    script, settings = STAGES[stage]
+    settings = [f"--{name.replace('_', '-')}={value}" for name, value in settings.items()]
+    return [sys.executable, script.__file__, f"--run={run}", "--device=cpu", "--save-every=0", *settings, *flags]
+
+
+def start(stage, run, *flags):
+    return subprocess.Popen(command(stage, run, *flags), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+def wait_for(folder, pattern, process):
+    while process.poll() is None and not [*folder.glob(pattern)]:
+        time.sleep(0.01)
+
+
+@pytest.mark.parametrize("stage, kills", [("rm", 1), ("ppo", 2)] + [
+    pytest.param(stage, 20, marks=pytest.mark.slow) for stage in STAGES])
+def test_killed_at_random_moments_a_stage_ends_bitwise_as_if_left_alone(done, begun, stage, kills):
+    rng = random.Random(f"{stage} {kills}")
+    for name in (("base", "sl") if stage == "sl" else (stage,)):
+        shutil.rmtree(begun / name)
+    for _ in range(kills):
+        process = start(stage, begun, "--resume")
+        wait_for(begun, ".*.state/*", process)
+        time.sleep(rng.uniform(0, 0.3 if kills < 20 else 4))
+        process.kill()                                                                     # kill -9
+        process.communicate()
+    finished = subprocess.run(command(stage, begun, "--resume"), capture_output=True, text=True)
+    assert finished.returncode == 0 or (begun / stage).exists() and "exists already" in finished.stderr
+    same(done[0], begun)
+
+
+@pytest.mark.parametrize("stage, busy, number", [
+    ("sl", "sample.generate", signal.SIGTERM), ("rm", "preference.bradley_terry_loss", signal.SIGINT),
+    ("ppo", "sample.generate", signal.SIGINT)])
+def test_a_signal_lets_the_step_be_finished_and_saved_and_a_second_one_does_not(
+        done, begun, monkeypatch, capsys, stage, busy, number):
+    shutil.rmtree(begun / stage)
+    with monkeypatch.context() as patched:
+        work, left = pkgutil.resolve_name(f"minicai.{busy}"), []
+
+        def interrupted(*x, **how):
+            os.kill(os.getpid(), number)
+            return work(*x, **how)
+        patch(patched, busy, interrupted)
+        patched.setattr(os, "_exit", left.append)
+        with pytest.raises(SystemExit) as stop:
+            run.script(STAGES[stage][0].main, STAGES[stage][0].Config, "", command(stage, begun, "--save-every=9")[2:])
+        assert stop.value.code == 128 + number and not (begun / stage).exists()
+        assert left == [128 + number] * (stage == "ppo")                                   # it samples the probes too
+    assert capsys.readouterr().out.rstrip().endswith("--resume")
+    resume.STOP.clear()
+    main(stage, begun, resume=True)
+    same(done[0], begun)
+
+
+def test_after_its_last_step_a_stage_ends_and_the_shell_still_hears_of_the_signal(begun, monkeypatch):
+    script = SimpleNamespace(main=lambda cfg: os.kill(os.getpid(), signal.SIGTERM))
+    with pytest.raises(SystemExit) as stop:
+        run.script(script.main, train_ppo.Config, "", [])
+    assert stop.value.code == 143
+
+
+def test_a_second_process_on_one_run_is_refused_and_a_dead_one_leaves_no_lock(begun):
+    with open(begun / ".lock", "a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        with pytest.raises(UserError, match="another process is at work"):
+            main("ppo", begun, overwrite=True)
+    main("ppo", begun, overwrite=True, iterations=1)
+
+
+@pytest.mark.parametrize("spoil", [lambda raw: raw[:-1], lambda raw: raw[:len(raw) // 2] + bytes([
+    raw[len(raw) // 2] ^ 16]) + raw[len(raw) // 2 + 1:], lambda raw: None], ids=["cut", "a bit", "gone"])
+def test_a_damaged_file_of_a_stage_or_of_a_checkpoint_is_refused_by_name(begun, keep, spoil):
+    list(keep().steps(range(2), counter={"x": 1}))
+    kinds = {"base": LanguageModel, "sl": LanguageModel, "rm": ScalarModel, "ppo": LanguageModel}
+    stages = [(begun / name, partial(checkpoint.load_model, kind=kind)) for name, kind in kinds.items()]
+    for folder, load in [*stages, (max(keep().folder.glob("step*")), lambda _: list(keep().steps([], counter={})))]:
+        load(folder)
+        for path in [path for path in folder.iterdir() if path.name != checkpoint.MANIFEST]:
+            raw = path.read_bytes()
+            path.unlink() if spoil(raw) is None else path.write_bytes(spoil(raw))
+            with pytest.raises(UserError, match=path.name):
+                load(folder)
+            path.write_bytes(raw)
+        (folder / checkpoint.MANIFEST).write_bytes(b"\xff" + (folder / checkpoint.MANIFEST).read_bytes()[1:])
+        with pytest.raises(UserError, match="damaged"):
+            load(folder)
+
+
+def test_no_pickle_is_trusted(keep):
+    list(keep().steps(range(1), counter={}))
+    newest = max(keep().folder.glob("step*"))
+    (newest / checkpoint.MANIFEST).unlink()
+    (newest / resume.STATE).write_bytes(b"cbuiltins\nexec\n(S'raise SystemExit(1)'\ntR.")
+    with pytest.raises(UserError, match=resume.STATE):
+        list(keep().steps(range(1), counter={}))
+
+
+def test_a_stage_that_was_stopped_with_other_settings_or_by_another_base_is_not_resumed(begun, monkeypatch):
+    monkeypatch.setattr(resume.Keeper, "steps", lambda *_, **__: (_ for _ in ()).throw(Killed))
+    with pytest.raises(Killed):
+        main("sl", begun, overwrite=True)
+    with pytest.raises(UserError, match=r"temperature was 0.5, now 0.7$"):
+        main("sl", begun, overwrite=True, resume=True, temperature=0.7)
+    (begun / "base" / checkpoint.MANIFEST).write_text("")
+    with pytest.raises(UserError, match=r"base/manifest.sha256 was '\w+', now '\w+'$"):
+        main("sl", begun, overwrite=True, resume=True)
+    with pytest.raises(Killed):                                                            # from the beginning
+        main("sl", begun, overwrite=True, temperature=0.7)
+
+
+def test_when_the_disk_is_full_the_last_checkpoint_stays_and_a_line_says_so(keep):
+    counter, before = {"x": 0}, signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    steps, limits = keep().steps(range(3), counter=counter), resource.getrlimit(resource.RLIMIT_FSIZE)
+    next(steps)
+    counter["x"] = 1
+    next(steps)
+    counter["x"] = torch.zeros(100_000)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, limits[1]))
+    try:
+        with pytest.raises(UserError, match="is the disk full"):
+            next(steps)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, before)
+    assert list(keep().steps(range(3), counter=counter)) == [1, 2] and counter == {"x": 1}
+
+
+def test_checkpoints_cost_less_than_two_per_cent_of_the_time(keep, monkeypatch):
+    """A clock of our own: a step takes a second, a checkpoint half a second or twenty."""
+    clock, spent = [0.0], []
+    monkeypatch.setattr(resume, "time", SimpleNamespace(perf_counter=lambda: clock[0]))
+    for cost, every in ((0.5, 60), (20.0, 60)):
+        monkeypatch.setattr(resume.torch, "save", lambda x, path, cost=cost: (spent.append(cost), clock.append(
+            clock.pop() + cost), path.write_bytes(b"")))
+        clock[:], spent[:] = [0.0], []
+        for _ in keep(every).steps(range(20_000), counter={}):
+            clock[0] += 1
+        assert len(spent) >= 19 and sum(spent) < 0.02 * clock[0] + cost
+        shutil.rmtree(keep().folder)
+
+
+def test_a_loss_that_is_not_finite_stops_before_the_update_names_the_step_and_keeps_the_batch(begun, monkeypatch):
+    seen = []
+
+    def loss(new, old):
+        total, stats = ppo.ppo_loss(new, old)
+        seen.append(1)
+        return total * (float("nan") if len(seen) == 3 else 1), stats
+    with pytest.raises(Diverged, match=r"^ppo, step 2: .*loss nan.*ppo.diverged.jsonl$"):
+        main("ppo", begun, overwrite=True, epochs=1, save_every=0.0, plugs={"loss_fn": loss})
+    batch = json.loads((begun / "ppo.diverged.jsonl").read_text())
+    assert len(batch["ids"]) == len(batch["adv"]) == 12 and (begun / "ppo").exists()
+    assert {path.name for path in (begun / ".ppo.state").iterdir()} == {resume.SAID, "step00000001"}
+
+
+def test_the_policy_that_learns_must_be_the_one_that_sampled_and_the_reference_what_it_was(begun, monkeypatch):
+    """A thousandth in a log-prob is a fault in fp32, no more than a rounding in bf16."""
+    for name in ("config.json", checkpoint.MANIFEST):
+        (begun / "sl" / name).write_text((begun / "sl" / name).read_text().replace('"auto"', '"float32"'))
+    (begun / "sl" / checkpoint.MANIFEST).unlink()
+    look, loaded = train_ppo.rollout.look, []
+    with monkeypatch.context() as patched:
+        patched.setattr(train_ppo.rollout, "look", lambda *x: replace(               # the learner's, not the sampler's
+            now := look(*x), logp=now.logp + 1e-3 * now.logp.requires_grad))
+        with pytest.raises(Diverged, match="step 1: the ratio is 1.001.. before any update"):
+            main("ppo", begun, overwrite=True)
+    monkeypatch.setattr(train_ppo, "load_model", lambda *x, **how: loaded.append(
+        checkpoint.load_model(*x, **how)) or loaded[-1])
+    main("ppo", begun, overwrite=True, iterations=1)
+    with pytest.raises(AssertionError, match="the reference has changed"):
+        main("ppo", begun, overwrite=True, iterations=1, plugs={"reward_fn": lambda prompts, texts: (
+            loaded[-1][0].model.norm.weight.data.mul_(1.001), torch.zeros(len(texts)))[1]})
+
+
+@pytest.mark.parametrize("kl, said", [(-0.9, None), (5.0, None), (-1.5, "KL -1.50")])
+@pytest.mark.filterwarnings("error")
+def test_a_very_negative_kl_is_warned_of(kl, said):
+    zero = torch.zeros(2, 1)
+    old = ppo.Old(zero, zero == 0, zero + kl, zero, zero, zero[0], zero[0], zero, zero)
+    with pytest.warns(UserWarning, match=said) if said else nullcontext():
+        ppo.summary(old)
+
+
+@given(st.binary(max_size=60) | st.text(max_size=40).map(str.encode) | st.sampled_from(
+    [b'{"prompt": 1}', b'[{"chosen": [], "rejected": []}]', b"YQ== 0\n", b"[Safety]\n"]))
+def test_whatever_a_file_holds_its_reader_succeeds_or_says_so_in_one_line(tmp_path_factory, raw):
+    folder = tmp_path_factory.mktemp("any")
+    for name in ("config.json", "tokenizer.bpe", "weights.pt", "x.jsonl", "x.txt"):
+        (folder / name).write_bytes(raw)
+    for read in (constitution.load, data.prompts, data.comparisons):
+        for name in ("x.jsonl", "x.txt"):
+            try:
+                assert read(folder / name)
+            except UserError as error:
+                assert name in str(error) and "\n" not in str(error)
+    with pytest.raises(UserError, match=r"^[^\n]+$"):
+        checkpoint.load_model(folder)
+
+
+@given(st.integers(0, 10**6))
+def test_what_was_said_is_whole_up_to_the_last_full_record_wherever_it_was_cut_or_changed(tmp_path_factory, place):
+    folder, records = tmp_path_factory.mktemp("any"), [{"said": ["a\u2028b", n / 3]} for n in range(3)]
+    resume.Keeper(folder, folder, SETTINGS, 0.0).append(*records)
+    raw = (path := folder / resume.SAID).read_bytes()
+    place %= len(raw) - 1
+    path.write_bytes(raw[:place])
+    assert resume.recovered(path) == [SETTINGS, *records][:raw[:place].count(b"\n")]
+    resume.Keeper(folder, folder, SETTINGS, 0.0).append({"said": 1})
+    assert resume.recovered(path)[-1] == {"said": 1}
+    path.write_bytes(raw[:place] + bytes([raw[place] ^ 1]) + raw[place + 1:])
+    with pytest.raises(UserError, match=r"said.jsonl, line \d: is damaged"):
+        resume.recovered(path)
+
+
+@pytest.mark.parametrize("extra", [1, 2, 5])
+def test_padding_changes_no_score_and_no_supervised_loss(judge, speaker, tokenizer, extra, monkeypatch):
+    pairs, close = [("the cat", "sat on a mat"), ("a", "b")], partial(torch.testing.assert_close, atol=1e-6, rtol=0)
+    turns = [[("user", prompt), ("assistant", text)] for prompt, text in pairs]
+    ids, weight = (list(rows) for rows in zip(*(response_example(tokenizer, t) for t in turns), strict=True))
+    before = read_scores(judge, tokenizer, pairs), sequence_loss(speaker, pad(ids, 0), pad(weight, 0.0))
+    monkeypatch.setattr(preference, "pad", lambda rows, value: pad(rows, value, 48 * extra))
+    width = 48 * extra
+    close((read_scores(judge, tokenizer, pairs), sequence_loss(speaker, pad(ids, 9, width), pad(weight, 0.0, width))),
+          before)
