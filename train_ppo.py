@@ -61,7 +61,7 @@ def main(cfg: Config, loss_fn: Callable = ppo.ppo_loss, advantage_fn: Callable =
         fit_memory(log, [policy, critic], [reference] * 2, cfg.micro_batch)           # the reward model is as large
         rng, generator = seeded(cfg.seed, "ppo", device)
         optimiser = optimise.adamw([{"params": list(policy.parameters())},
-                           {"params": list(critic.score.parameters()), "lr": cfg.value_lr}], cfg.lr, eps=1e-5)
+                                    {"params": list(critic.score.parameters()), "lr": cfg.value_lr}], cfg.lr, eps=1e-5)
         assistant = Assistant(policy, tokenizer, generator)
         frozen = [torch.hash_tensor(w).item() for w in reference.parameters()]
         live = {"kl_coef": cfg.kl_coef}                                 # what one iteration hands on to the next
@@ -71,20 +71,16 @@ def main(cfg: Config, loss_fn: Callable = ppo.ppo_loss, advantage_fn: Callable =
             # 1. Rollout: responses, and what policy, reference and critic say of each token.
             prompts = source.mixed(cfg.prompts, cfg.red_team, rng)
             out = rollout.rollout(policy, reference, critic, tokenizer, prompts, samples=cfg.samples_per_prompt,
-                          max_new=cfg.max_new, temperature=cfg.temperature, generator=generator)
-
+                                  max_new=cfg.max_new, temperature=cfg.temperature, generator=generator)
             # 2. Reward: one number for a whole response; not to end is never better than to end.
             score = reward_fn(out.prompts, out.texts).to(device)
             worst = live.setdefault("worst", score.min().item())        # of the reference: the policy still is it
             old = replace(out.old, score=ppo.penalise_unended(score, out.ended, worst, cfg.no_end_penalty))
-
             # 3. Advantage: whitened over the whole batch, after the returns are taken.
             adv, ret = advantage_fn(old, cfg)
             log.keep.batch = old = replace(old, adv=tensors.whiten(adv, old.mask), ret=ret)
-
             # 4. Loss: a few passes over shuffled minibatches.
             learned = learn(policy, critic, optimiser, old, loss_fn, cfg, 1 - iteration / cfg.iterations, rng)
-
             log.metrics(show=True, iteration=iteration, **ppo.summary(old),
                         **source.rates(assistant, cfg.probes, cfg.seed), **learned, **out.stats, kl_coef=cfg.kl_coef)
             append_jsonl(log.folder / "rollouts.jsonl", out.records(
