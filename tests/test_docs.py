@@ -24,7 +24,8 @@ COMMANDS = [line.split("#")[0] for block in re.findall(r"```sh\n(.*?)```", READM
 
 def test_the_map_names_every_room_and_no_other():
     named = set(re.findall(r"[\w/]*?(\w+\.py)`", SECTIONS["The map: read in this order"]))
-    rooms = [path for where in ("train_", "minicai/", "minicai/run/", "minicai/toyworld/") for path in ROOT.glob(f"{where}*.py")]
+    rooms = [path for where in ("train_", "minicai/", "minicai/run/", "minicai/toyworld/")
+             for path in ROOT.glob(f"{where}*.py")]
     assert named == {path.name for path in rooms if not path.name.startswith("_")} | {"variants.py"}
 
 
