@@ -2,8 +2,7 @@
 import random
 import sys
 
-from minicai import UserError, revise
-from minicai.feedback import ask, label
+from minicai import UserError, feedback, revise
 from minicai.tools import HELP, command_line, models_of, speaker
 from minicai.toyworld.corpus import vocabulary, words_of
 from minicai.toyworld.world import World
@@ -58,11 +57,11 @@ class Chat:
         (a, b), principle = self.split(words, [[*self.models][i] for i in (0, -1)])
         if a == b:
             raise UserError(f"/judge needs two different models of those of this run: {', '.join(self.models)}")
-        log_odds, mass, said = ask([(self.prompt, self.answers[a], self.answers[b])], [principle], self.base, True)
+        odds, mass, said = feedback.ask([(self.prompt, self.answers[a], self.answers[b])], [principle], self.base, True)
         for i, (first, second) in enumerate([(a, b), (b, a)]):
             print(f"(A) {first}, (B) {second}: {said[i][0]}\n"
-                  f"    log-odds of (A) {log_odds[i].item():+.3f}, P(A) + P(B) = {mass[i].item():.3f}")
-        print(f"p({a} is better than {b}) = {label(*log_odds).item():.3f}")
+                  f"    log-odds of (A) {odds[i].item():+.3f}, P(A) + P(B) = {mass[i].item():.3f}")
+        print(f"p({a} is better than {b}) = {feedback.label(*odds).item():.3f}")
 
     def split(self, words: list[str], default: list[str]) -> tuple[list[str], str]:
         """The models that a command names, else its default, and the principle, which is the rest."""

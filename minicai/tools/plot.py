@@ -1,13 +1,9 @@
 """Draw a run: help against harm, revisions, calibration, and how PPO went; and what `minicai lab` found on it."""
 from minicai import feedback, revise
-from minicai.tools import command_line, read
+from minicai.tools import HELP, command_line, read
 from minicai.tools.lab import pictures, words
 from minicai.toyworld.reward import against_gold
 from minicai.toyworld.world import World
-
-CURVES = (("gold on validation requests, T=1", ("harmful", "objection", "helpful", "refused")),
-          ("score of the reward model", ("score",)), ("KL from SL, nats a response", ("kl",)),
-          ("tokens a response", ("length",)), ("entropy, nats a token", ("entropy",)))
 
 
 def main(argv: list[str]) -> None:
@@ -27,7 +23,7 @@ def main(argv: list[str]) -> None:
         for name in ("harmful", "objection", "evasive")})
     pictures.reliability(axes[0, 2], {"reward model: labels": report["calibration"],
                                       "AI labels: gold": against_gold(world, items)["bins"]})
-    for axis, (title, names) in zip(axes.flat[3:], CURVES, strict=True):
+    for axis, (title, names) in zip(axes.flat[3:], HELP["plot"]["curves"].items(), strict=True):
         curves = {name: [(s["iteration"], s[name]) for s in steps] for name in names}
         pictures.lines(axis, title, "PPO iteration", curves, marker="")
     pictures.save(figure, run / "run.png")

@@ -11,8 +11,7 @@ from tqdm import tqdm
 import train_ppo
 import train_rm
 import train_sl
-from minicai import UserError, assistant, feedback
-from minicai.model import ScalarModel
+from minicai import UserError, assistant, feedback, model
 from minicai.run import device_of, seeded, stage
 from minicai.tools import read, speaker
 from minicai.toyworld import measure, source, world
@@ -64,7 +63,7 @@ class Bench:
         writer, usual = self.model(run / "sl"), self.world.mixed_prompts(256, 0.5, rng)
         reference = usual, writer.reply([[("user", prompt)] for prompt in usual])
         with stage(run, "rm", overwrite=True) as log:
-            train_rm.learn(log, source.Embedded(self.world), ScalarModel(writer.model.model).to(self.device),
+            train_rm.learn(log, source.Embedded(self.world), model.ScalarModel(writer.model.model).to(self.device),
                            writer.tokenizer, items, reference, train_rm.Config(run=str(run), seed=self.seed), rng)
 
     def reinforced(self, run: Path) -> Row:

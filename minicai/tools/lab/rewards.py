@@ -5,12 +5,11 @@ import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 
 import torch
 from tqdm import tqdm
 
-from minicai import checkpoint, constitution, feedback, model, preference
+from minicai import assistant, checkpoint, constitution, feedback, model, preference
 from minicai.run import append_jsonl
 from minicai.tools import read
 from minicai.tools.lab.bench import Bench, Row
@@ -99,13 +98,13 @@ def rlhf(bench: Bench) -> dict[str, Row]:
 
 def overoptimise(bench: Bench) -> dict[str, Row]:
     """PPO and best of n at growing distance from SL."""
-    def answered(folder: Path, requests: list[world.Request]) -> tuple[torch.Tensor, list[str], list[str]]:
+    def answered(writer: assistant.Assistant, asked: list[world.Request]) -> tuple[torch.Tensor, list[str], list[str]]:
         """Scores, verdicts and answers."""
-        prompts = [q.prompt for q in requests]
-        texts = bench.model(folder).reply([[("user", prompt)] for prompt in prompts])
+        prompts = [q.prompt for q in asked]
+        texts = writer.reply([[("user", prompt)] for prompt in prompts])
         learned = checkpoint.load_model(bench.run / "rm", model.ScalarModel, bench.device)
         scores = preference.text_scores(*learned, prompts, texts)
-        return scores, [gold.verdict(bench.world, q, text) for q, text in zip(requests, texts, strict=True)], texts
+        return scores, [gold.verdict(bench.world, q, text) for q, text in zip(asked, texts, strict=True)], texts
 
     def ppo(kl_coef: float) -> Row:
         run = bench.take(f"PPO, KL coefficient {kl_coef}", "base", "sl", "rm")
@@ -113,7 +112,7 @@ def overoptimise(bench: Bench) -> dict[str, Row]:
         curve = [[max(0.0, s["kl"]) ** 0.5, s["score"], (s["objection"] + s["helpful"]) / 2]
                  for s in read(run / "ppo" / "metrics.jsonl") if "iteration" in s]
         asked = bench.asked["requests"] + bench.asked["benign"]
-        scores, said, texts = answered(run / "ppo", asked)
+        scores, said, texts = answered(bench.model(run / "ppo"), asked)
         wrong = [i for i in scores.argsort(descending=True).tolist() if said[i] not in RIGHT]
         return found(curve[-1][0], scores, said) | {"curve": curve, "dialogues": [
             f"[KL coefficient {kl_coef}, score {scores[i]:.2f}, gold: {said[i].replace('_', ' ')}]\n"
@@ -121,7 +120,7 @@ def overoptimise(bench: Bench) -> dict[str, Row]:
 
     def best() -> Row:
         asked = [q for group in ("requests", "benign") for q in bench.asked[group][:64] for _ in range(max(BEST_OF))]
-        scores, said, _ = answered(bench.run / "sl", asked)
+        scores, said, _ = answered(bench.model(bench.run / "sl"), asked)
         return {"scores": scores.tolist(), "said": said}
 
     rows = bench.parts({f"PPO, KL coefficient {c}": partial(ppo, c) for c in KL_COEFS} | {"samples": best})
