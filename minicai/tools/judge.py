@@ -63,7 +63,7 @@ def tested(judge, rows: list[tuple[str, str, str]]) -> dict:
 
 
 def elo(wins: torch.Tensor) -> torch.Tensor:
-    """Elo (M,), mean 0, by wins (M, M), row over column, a tie half to each; 400: 10 to 1 (by Hunter 2004)."""
+    """Elo (M,), mean 0, from wins (M, M), row over column, a tie half to each; 400: 10 to 1 (Hunter 2004)."""
     apart = 1 - torch.eye(len(wins), dtype=torch.float64)
     wins = (wins.double() + 0.5) * apart      # a drawn game more of any two: who never lost is not infinitely good
     strength = torch.ones(len(wins), dtype=torch.float64)
