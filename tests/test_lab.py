@@ -29,8 +29,8 @@ def desk(done, tmp_path):
 def tiny(desk, monkeypatch):
     """Few requests, and the scripts with the tiny sizes of test_scripts, whatever else an experiment asks of them."""
     def script(self, script, run, plugs=(), **settings):
-        name, sizes = next((name, sizes) for name, (module, sizes) in STAGES.items() if module is script)
-        main(name, run, seed=self.seed, plugs=plugs, overwrite=True, **{
+        sizes = STAGES[script][1]
+        main(script, run, seed=self.seed, plugs=plugs, overwrite=True, **{
             key: sizes.get(key, value) if key != "constitution" else value for key, value in settings.items()})
     monkeypatch.setattr(bench.Bench, "script", script)
     monkeypatch.setattr(bench.measure, "probes", lambda *_: desk.asked)
@@ -104,7 +104,7 @@ def test_revisions_leave_what_no_principle_speaks_of(desk, monkeypatch, tiny):
     def revise(items, principles, base, *, rng, critique):
         for i, item in enumerate(items):                                            # half of them become good
             item.revisions.append(speech.EVASIONS[0] if critique and i < 4 else item.answer)
-    monkeypatch.setattr(words, "revise", revise)
+    monkeypatch.setattr(words.revise, "revise", revise)
     monkeypatch.setattr(bench.Bench, "model", lambda *_: type("Base", (), {"reply": lambda self, turns: [
         speech.HELPS[0].format(how=desk.world.recognise(t[0][1]).how) for t in turns]})())
     monkeypatch.setattr(desk, "behaviour", lambda folder, temperature: {"harmful": 0.125})

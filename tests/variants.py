@@ -130,14 +130,14 @@ def losses(bench: Bench) -> dict[str, dict]:
     """PPO and ten others on one reward model: means of the last five rollouts, then gold on test requests."""
     def trained(key: str) -> dict[str, float]:
         run, groups = bench.take(key, "base", "sl", "rm"), {"prompts": 32, "samples_per_prompt": 4}
-        bench.script(train_ppo, run, plugs=VARIANTS[key], **groups if key in ("RLOO", "GRPO") else {})
+        bench.script("ppo", run, plugs=VARIANTS[key], **groups if key in ("RLOO", "GRPO") else {})
         last = [json.loads(line) for line in (run / "ppo" / "metrics.jsonl").read_text().splitlines()[-6:-1]]
         return {name: mean(step[name] for step in last) for name in ("score", "kl", "length", "entropy", "ratio_max")
                 } | bench.behaviour(run / "ppo")
     return bench.parts({key: partial(trained, key) for key in VARIANTS})
 
 
-lab.EXPERIMENTS["losses"], lab.TEXTS["losses"] = losses, {
+lab.EXPERIMENTS["losses"], lab.pictures.TEXTS["losses"] = losses, {
     "asks": "What the loss does: PPO and ten others on one reward model; means of the last five rollouts, then gold.",
     "expected": """
 No clip, dual clip, REINFORCE as PPO, for hardly a ratio reaches the clip; RLOO and GRPO near it, from a quarter of the

@@ -1,6 +1,5 @@
 """`minicai COMMAND`: lists and runs the commands of this folder, each a module with a docstring and a `main(argv)`."""
 import argparse
-import importlib
 import json
 import pkgutil
 import sys
@@ -14,6 +13,7 @@ import torch
 from minicai import UserError, blamed
 
 STAGES = {"base": "base", "sl": "sl", "rl": "ppo"}              # model -> its folder in a run
+TYPES = {"path": Path, "int": int}                              # of flags in HELP; a number: at least that
 HELP = tomllib.loads(Path(__file__).with_name("help.toml").read_text(encoding="utf-8"))
 
 
@@ -22,14 +22,12 @@ def main() -> None:
     names = [module.name for module in pkgutil.iter_modules(__path__)]
     command = sys.argv[1] if len(sys.argv) > 1 else "--help"
     if command in ("-h", "--help"):
-        print("usage: minicai COMMAND ... (minicai COMMAND --help tells more)\n")
-        for name in names:
-            print(f"  {name:13}{importlib.import_module(f'{__name__}.{name}').__doc__.splitlines()[0]}")
-        return
+        rows = [f"  {name:13}{pkgutil.resolve_name(f'{__name__}.{name}:__doc__').splitlines()[0]}" for name in names]
+        return print("usage: minicai COMMAND ... (minicai COMMAND --help tells more)\n", *rows, sep="\n")
     try:
         if command not in names:
             raise UserError(f"unknown command {command!r}; there are: {', '.join(names)}")
-        importlib.import_module(f"{__name__}.{command}").main(sys.argv[2:])
+        pkgutil.resolve_name(f"{__name__}.{command}:main")(sys.argv[2:])
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(2) from None
@@ -37,23 +35,22 @@ def main() -> None:
         raise SystemExit(130) from None
 
 
-def command_line(module: str, *folder: str, device: bool = False) -> argparse.ArgumentParser:
-    """The parser of a command, named by its module, described by that and HELP; `folder`: name and help of a path."""
+def command_line(module: str) -> argparse.ArgumentParser:
+    """The parser of a command, named by its module, described by that and HELP, where its flags stand too."""
     name, said = module.rpartition(".")[2], sys.modules[module].__doc__
     parser = argparse.ArgumentParser(prog=f"minicai {name}", formatter_class=argparse.RawDescriptionHelpFormatter,
                                      description=f"{said}\n\n{HELP[name]['text']}" if name in HELP else said)
-    if folder:
-        parser.add_argument(folder[0], type=Path, help=folder[1])
-    if device:
-        parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
+    for flag, given in HELP.get(name, {}).get("flags", {}).items():
+        kind = {"type": TYPES.get(given["type"]) or at_least(given["type"])} if "type" in given else {}
+        parser.add_argument(flag, **given | kind)
     return parser
 
 
-def at_least(least: float, kind: type = int) -> Callable[[str], float]:
-    """The type of a flag that takes a finite number of at least so much."""
+def at_least(least: float) -> Callable[[str], float]:
+    """The type of a flag that takes a finite number of at least so much, an int if `least` is one."""
     def number(text: str) -> float:
-        if not least <= (given := kind(text)) < float("inf"):
-            raise argparse.ArgumentTypeError(f"expected a number of at least {least}, not {text}")
+        if not least <= (given := type(least)(text)) < float("inf"):
+            raise argparse.ArgumentTypeError(f"expected a number of at least {least:g}, not {text}")
         return given
     return number
 
@@ -76,10 +73,9 @@ def models_of(run: Path) -> dict[str, Path]:
 
 def speaker(folder: Path, seed: int = 0, temperature: float = 1.0, device="cpu", max_new: int = 80):
     """A stage's model to talk to, an Assistant. Imported here: exercises start while the model is still blank."""
-    from minicai.assistant import Assistant
-    from minicai.checkpoint import load_model
-    generator = torch.Generator(device).manual_seed(seed)
-    return Assistant(*load_model(folder, device=device), generator, temperature, max_new)
+    from minicai import assistant, checkpoint, run
+    generator = torch.Generator(device := run.device_of(device)).manual_seed(seed)
+    return assistant.Assistant(*checkpoint.load_model(folder, device=device), generator, temperature, max_new)
 
 
 def spread(values: list[float | None], digits: int) -> str:

@@ -2,19 +2,14 @@
 import random
 import sys
 
-from minicai import UserError
-from minicai.feedback import ask, label
-from minicai.revise import Revision, revise
-from minicai.tools import HELP, at_least, command_line, models_of, speaker
+from minicai import UserError, feedback, revise
+from minicai.tools import HELP, command_line, models_of, speaker
 from minicai.toyworld.corpus import vocabulary, words_of
 from minicai.toyworld.world import World
 
 
 def main(argv: list[str]) -> None:
-    parser = command_line(__name__, "run", "folder of a run")
-    parser.add_argument("--say", action="append", help="say this and leave, instead of reading lines; may be repeated")
-    parser.add_argument("--temperature", type=at_least(0, float), default=0.0, help="0 is greedy (default)")
-    args = parser.parse_args(argv)
+    args = command_line(__name__).parse_args(argv)
     models = {name: speaker(folder, temperature=args.temperature) for name, folder in models_of(args.run).items()}
     chat = Chat(models, vocabulary(World.of(args.run)) if World.frames_of(args.run) else None)
     print(HELP["chat"]["greeting"], file=sys.stderr)
@@ -53,8 +48,8 @@ class Chat:
 
     def critique(self, words: list[str]) -> None:
         (name,), principle = self.split(words, [*self.models][:1])
-        item = Revision(self.prompt, self.answers[name])
-        revise([item], [principle], self.base, rng=random.Random(0))
+        item = revise.Revision(self.prompt, self.answers[name])
+        revise.revise([item], [principle], self.base, rng=random.Random(0))
         print(f"{name:5} {item.response}\n   critique  {item.critiques[0]}\n   revision  {item.answer}")
         self.answers[name] = item.answer
 
@@ -62,11 +57,11 @@ class Chat:
         (a, b), principle = self.split(words, [[*self.models][i] for i in (0, -1)])
         if a == b:
             raise UserError(f"/judge needs two different models of those of this run: {', '.join(self.models)}")
-        log_odds, mass, said = ask([(self.prompt, self.answers[a], self.answers[b])], [principle], self.base, True)
+        odds, mass, said = feedback.ask([(self.prompt, self.answers[a], self.answers[b])], [principle], self.base, True)
         for i, (first, second) in enumerate([(a, b), (b, a)]):
             print(f"(A) {first}, (B) {second}: {said[i][0]}\n"
-                  f"    log-odds of (A) {log_odds[i].item():+.3f}, P(A) + P(B) = {mass[i].item():.3f}")
-        print(f"p({a} is better than {b}) = {label(*log_odds).item():.3f}")
+                  f"    log-odds of (A) {odds[i].item():+.3f}, P(A) + P(B) = {mass[i].item():.3f}")
+        print(f"p({a} is better than {b}) = {feedback.label(*odds).item():.3f}")
 
     def split(self, words: list[str], default: list[str]) -> tuple[list[str], str]:
         """The models that a command names, else its default, and the principle, which is the rest."""

@@ -5,8 +5,7 @@ from pathlib import Path
 import torch
 
 from minicai import UserError
-from minicai.run import device_of
-from minicai.tools import at_least, command_line, judge, models_of, read, speaker, table
+from minicai.tools import command_line, judge, models_of, read, speaker, table
 from minicai.toyworld import measure, reward
 from minicai.toyworld.world import Request, World
 
@@ -18,12 +17,8 @@ IMAGINED = {"dodges": ("evasive", "refused"), "is right": ("objection", "helpful
 def main(argv: list[str]) -> None:
     if any(word.startswith("--judge") for word in argv):          # there is no gold outside the embedded world
         return judge.main(argv)
-    parser = command_line(__name__, "run", "folder of a run with at least its base/", device=True)
-    parser.add_argument("--compare", type=Path, nargs="+", default=[], metavar="RUN", help="other runs of this world")
-    parser.add_argument("--probes", type=at_least(8), default=384, help="requests of each sort (default: 384)")
-    parser.add_argument("--split", choices=("test", "valid"), default="test", help="tune on valid, report test")
-    args = parser.parse_args(argv)
-    print_tables(evaluate(args.run, args.probes, args.split, device_of(args.device), args.compare), args.run)
+    args = command_line(__name__).parse_args(argv)
+    print_tables(evaluate(args.run, args.probes, args.split, args.device, args.compare), args.run)
 
 
 def compared(run: Path, others: list[Path]) -> dict[str, Path]:
@@ -50,7 +45,7 @@ def ratings(asked: dict[str, list[Request]], said: dict[str, dict[str, list[str]
     return table
 
 
-def evaluate(run: Path, count: int, split: str, device: torch.device, others: list[Path] = ()) -> dict:
+def evaluate(run: Path, count: int, split: str, device: str | torch.device, others: list[Path] = ()) -> dict:
     """Measure whatever models the run has, and others', and write evaluation.json into it."""
     present, world, found, said = compared(run, others), World.of(run), {}, {}
     training = read(present.get("sl", present["base"]) / "config.json", "training")
@@ -65,10 +60,10 @@ def evaluate(run: Path, count: int, split: str, device: torch.device, others: li
         if name == "base":
             result |= measure.skills(world, assistant, split, count // 2, seed)
     result["elo"] = ratings(asked, said)
-    if (run / "rm" / "report.json").is_file():
-        result["reward_model"] = read(run / "rm" / "report.json")
-    result["seconds"] = {name: read(run / name / "seconds.json")
-                         for name in ("base", "sl", "rm", "ppo") if (run / name / "seconds.json").is_file()}
+    if (report := run / "rm" / "report.json").is_file():
+        result["reward_model"] = read(report)
+    clocks = [run / name / "seconds.json" for name in ("base", "sl", "rm", "ppo")]
+    result["seconds"] = {clock.parent.name: read(clock) for clock in clocks if clock.is_file()}
     (run / "evaluation.json").write_text(json.dumps(result, indent=1) + "\n")
     return result
 

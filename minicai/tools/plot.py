@@ -1,37 +1,31 @@
 """Draw a run: help against harm, revisions, calibration, and how PPO went; and what `minicai lab` found on it."""
-from minicai.feedback import Comparison
-from minicai.revise import Revision
-from minicai.tools import command_line, read
-from minicai.tools.lab.pictures import canvas, draw, lines, reliability, save
-from minicai.tools.lab.words import verdicts
+from minicai import feedback, revise
+from minicai.tools import HELP, command_line, read
+from minicai.tools.lab import pictures, words
 from minicai.toyworld.reward import against_gold
 from minicai.toyworld.world import World
 
-CURVES = (("gold on validation requests, T=1", ("harmful", "objection", "helpful", "refused")),
-          ("score of the reward model", ("score",)), ("KL from SL, nats a response", ("kl",)),
-          ("tokens a response", ("length",)), ("entropy, nats a token", ("entropy",)))
-
 
 def main(argv: list[str]) -> None:
-    run = command_line(__name__, "run", "folder of a run, evaluated, with all its stages").parse_args(argv).run
+    run = command_line(__name__).parse_args(argv).run
     models, report, world = read(run / "evaluation.json", "models"), read(run / "rm" / "report.json"), World.of(run)
     steps = [record for record in read(run / "ppo" / "metrics.jsonl") if "iteration" in record]
-    items = [item for item in read(run / "rm" / "comparisons.jsonl", of=Comparison) if item.source == "ai"]
-    answers = verdicts(world, read(run / "sl" / "transcripts.jsonl", of=Revision))
-    figure, axes = canvas(2, 4, 18, 8)
-    lines(axes[0, 0], "helpful against harmless, T=1", "% not harmful", {
+    items = [item for item in read(run / "rm" / "comparisons.jsonl", of=feedback.Comparison) if item.source == "ai"]
+    answers = words.verdicts(world, read(run / "sl" / "transcripts.jsonl", of=revise.Revision))
+    figure, axes = pictures.canvas(2, 4, 18, 8)
+    pictures.lines(axes[0, 0], "helpful against harmless, T=1", "% not harmful", {
         "PPO, validation": [(100 - 100 * s["harmful"], 100 * s["helpful"]) for s in steps]} | {
         f"{name}, test": [(100 - 100 * found["t1"]["requests"]["harmful"], 100 * found["t1"]["benign"]["helpful"])]
         for name, found in models.items()})
     axes[0, 0].set(ylabel="% helpful on benign", xlim=(-5, 105), ylim=(0, 105))
-    lines(axes[0, 1], "SL's answers after k revisions, %", "k", {
+    pictures.lines(axes[0, 1], "SL's answers after k revisions, %", "k", {
         name: [(k, 100 * said.count(name) / len(said)) for k, said in enumerate(answers)]
         for name in ("harmful", "objection", "evasive")})
-    reliability(axes[0, 2], {"reward model: labels": report["calibration"],
-                             "AI labels: gold": against_gold(world, items)["bins"]})
-    for axis, (title, names) in zip(axes.flat[3:], CURVES, strict=True):
-        lines(axis, title, "PPO iteration", {name: [(s["iteration"], s[name]) for s in steps] for name in names},
-              marker="")
-    save(figure, run / "run.png")
+    pictures.reliability(axes[0, 2], {"reward model: labels": report["calibration"],
+                                      "AI labels: gold": against_gold(world, items)["bins"]})
+    for axis, (title, names) in zip(axes.flat[3:], HELP["plot"]["curves"].items(), strict=True):
+        curves = {name: [(s["iteration"], s[name]) for s in steps] for name in names}
+        pictures.lines(axis, title, "PPO iteration", curves, marker="")
+    pictures.save(figure, run / "run.png")
     for found in run.glob("lab/*/results.json"):
-        draw(found.parent.name, list(read(found).values()), found.with_suffix(".png"))
+        pictures.draw(found.parent.name, list(read(found).values()), found.with_suffix(".png"))

@@ -1,14 +1,10 @@
 """Mean and spread over several evaluated runs, in per cent."""
-from pathlib import Path
-
 from minicai.tools import command_line, read, spread, table
 from minicai.tools.evaluate import skills
 
 
 def main(argv: list[str]) -> None:
-    parser = command_line(__name__)
-    parser.add_argument("runs", type=Path, nargs="+", help="folders of runs, each with an evaluation.json")
-    results = [read(run / "evaluation.json") for run in parser.parse_args(argv).runs]
+    results = [read(run / "evaluation.json") for run in command_line(__name__).parse_args(argv).runs]
     print(f"{len(results)} seeds, {results[0]['split']} requests, per cent: mean (lowest to highest)")
     for key, title in (("t1", "temperature 1"), ("greedy", "greedy")):
         print(f"\n{title}\n" + table([percent({f"{name}, {group}": row for name, found in result["models"].items()

@@ -16,7 +16,7 @@ PARTS = {"sl": ("transcripts.jsonl", {str: "prompt response", list: "principles 
 
 
 def main(argv: list[str]) -> None:
-    run = command_line(__name__, "run", "folder of a run, finished or not").parse_args(argv).run
+    run = command_line(__name__).parse_args(argv).run
     world, parts = World(), {}
     for name, (file, kinds) in PARTS.items():
         if (path := run / name / file).is_file():

@@ -5,23 +5,18 @@ import time
 from collections.abc import Callable
 from contextlib import redirect_stdout
 from pathlib import Path
-from types import ModuleType
 
 from tqdm import tqdm
 
 import train_ppo
 import train_rm
-from minicai import UserError
-from minicai.assistant import Assistant
-from minicai.feedback import Comparison
-from minicai.model import ScalarModel
+import train_sl
+from minicai import UserError, assistant, feedback, model
 from minicai.run import device_of, seeded, stage
 from minicai.tools import read, speaker
-from minicai.toyworld import measure
-from minicai.toyworld.source import Embedded
-from minicai.toyworld.world import World
+from minicai.toyworld import measure, source, world
 
-FEW = {"red_team_prompts": 400, "helpful_prompts": 600, "probes": 8}        # for a short SL
+SCRIPTS = {"sl": train_sl, "rm": train_rm, "ppo": train_ppo}
 GROUPS = "requests", "benign", "sensitive"
 Row = dict                      # column -> number; or a list, for the pictures and the JSON alone
 
@@ -31,7 +26,7 @@ class Bench:
 
     def __init__(self, run: Path, folder: Path, seed: int, device: str, probes: int = 384, rl: bool = False):
         self.run, self.folder, self.seed, self.device, self.rl = run, folder, seed, device_of(device), rl
-        self.world, self.done = World.of(run), folder / "parts.json"
+        self.world, self.done = world.World.of(run), folder / "parts.json"
         self.asked = measure.probes(self.world, "test", probes, seed)
         self.model(run / "base")                                            # refuse what is no run
         self.results: dict[str, Row] = read(self.done) if self.done.is_file() else {}
@@ -51,33 +46,33 @@ class Bench:
 
     def take(self, key: str, *stages: str, of: Path | None = None) -> Path:
         """A run of a part's own, with these stages of the lab's run (or `of` another), but for what it has already."""
-        for source in [(of or self.run) / name for name in stages]:
-            if not source.is_dir():
-                raise UserError(f"{source.parent}: holds no {source.name}/; run the scripts up to there first")
-            if not (self.folder / key / source.name).exists():
-                shutil.copytree(source, self.folder / key / source.name)
+        for done in [(of or self.run) / name for name in stages]:
+            if not done.is_dir():
+                raise UserError(f"{done.parent}: holds no {done.name}/; run the scripts up to there first")
+            if not (self.folder / key / done.name).exists():
+                shutil.copytree(done, self.folder / key / done.name)
         return self.folder / key
 
-    def script(self, script: ModuleType, run: Path, plugs: dict[str, Callable] | None = None, **settings) -> None:
-        cfg = script.Config(run=str(run), seed=self.seed, device=self.device.type, overwrite=True, **settings)
-        script.main(cfg, **(plugs or {}))
+    def script(self, name: str, run: Path, plugs: dict[str, Callable] | None = None, **settings) -> None:
+        cfg = SCRIPTS[name].Config(run=str(run), seed=self.seed, device=self.device.type, overwrite=True, **settings)
+        SCRIPTS[name].main(cfg, **(plugs or {}))
 
-    def reward_model(self, run: Path, items: list[Comparison]) -> None:
+    def reward_model(self, run: Path, items: list[feedback.Comparison]) -> None:
         """Steps 3 and 4 of train_rm.py, on comparisons with labels, in a run with an sl/."""
         rng, _ = seeded(self.seed, "rm", self.device)
         writer, usual = self.model(run / "sl"), self.world.mixed_prompts(256, 0.5, rng)
         reference = usual, writer.reply([[("user", prompt)] for prompt in usual])
         cfg = train_rm.Config(run=str(run), seed=self.seed, overwrite=True)
         with stage(cfg, "rm") as log:
-            train_rm.learn(log, Embedded(self.world), ScalarModel(writer.model.model).to(self.device), writer.tokenizer,
-                           items, reference, cfg, rng)
+            train_rm.learn(log, source.Embedded(self.world), model.ScalarModel(writer.model.model).to(self.device),
+                           writer.tokenizer, items, reference, cfg, rng)
 
     def reinforced(self, run: Path) -> Row:
         """PPO on a run's reward model, and what it comes to."""
-        self.script(train_ppo, run, probes=8)
+        self.script("ppo", run, probes=8)
         return self.behaviour(run / "ppo")
 
-    def model(self, folder: Path, temperature: float = 1.0) -> Assistant:
+    def model(self, folder: Path, temperature: float = 1.0) -> assistant.Assistant:
         return speaker(folder, self.seed, temperature, self.device)
 
     def constitution(self, key: str, principles: list[str]) -> str:

@@ -1,5 +1,4 @@
 """Pictures: what every one shares, and the panels of each experiment, from the rows of one result a seed."""
-import math
 import tomllib
 from functools import partial
 from itertools import product
@@ -16,13 +15,12 @@ STYLES = {"color": ["#D55E00", "#0072B2", "#009E73", "#000000", "#CC79A7", "#56B
 def canvas(rows: int, columns: int, width: float, height: float):
     """A figure and its axes, the styles set; UserError where there is no matplotlib."""
     try:
-        from matplotlib import cycler, rcParams
-        from matplotlib.figure import Figure
+        from matplotlib import cycler, figure, rcParams
     except ImportError:
         raise UserError('pictures need matplotlib: pip install "minicai[plot]"') from None
     rcParams["axes.prop_cycle"] = cycler(**STYLES)
-    figure = Figure((width, height), layout="constrained")
-    return figure, figure.subplots(rows, columns, squeeze=False)
+    drawn = figure.Figure((width, height), layout="constrained")
+    return drawn, drawn.subplots(rows, columns, squeeze=False)
 
 
 def save(figure, path: Path) -> None:
@@ -102,7 +100,7 @@ def along(title: str, column: int, axis, results: list[dict]) -> None:
         series = {}
         for row, found in ((row, found) for result in results for row, found in result.items() if key in found):
             points = series.setdefault("best of n" if row.startswith("best") else row, [])
-            points += [(p[0], p[column]) for p in found[key]] + [(math.nan, math.nan)]
+            points += [(p[0], p[column]) for p in found[key]] + [(float("nan"), float("nan"))]
         lines(axis, title, "d = sqrt(KL)", series, linestyle, marker)
 
 

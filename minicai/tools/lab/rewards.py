@@ -5,25 +5,15 @@ import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 
 import torch
-from torch import Tensor
 from tqdm import tqdm
 
-import train_ppo
-import train_rm
-import train_sl
-from minicai import constitution
-from minicai.checkpoint import load_model
-from minicai.feedback import Comparison, compare, label
-from minicai.model import ScalarModel
-from minicai.preference import text_scores
+from minicai import assistant, checkpoint, constitution, feedback, model, preference
 from minicai.run import append_jsonl
 from minicai.tools import read
-from minicai.tools.lab.bench import FEW, Bench, Row
-from minicai.toyworld import gold, reward
-from minicai.toyworld.world import Request
+from minicai.tools.lab.bench import Bench, Row
+from minicai.toyworld import gold, reward, world
 
 KL_COEFS, BEST_OF = (0.3, 0.1, 0.03, 0.0), (1, 2, 4, 8, 16, 32, 64)
 RIGHT = "objection", "helpful"
@@ -31,16 +21,16 @@ RIGHT = "objection", "helpful"
 FORMS = {"best of n: d(a - b d)": lambda d: d, "PPO: d(a - b log d)": torch.log}
 # A label from the log-odds in both orders under each principle, the first of them drawn; each differs in one thing.
 LABELS = {
-    "soft, one principle, both orders": lambda one, two: label(one, two)[0],
+    "soft, one principle, both orders": lambda one, two: feedback.label(one, two)[0],
     "hard": lambda one, two: 0.5 + (one - two)[0].sign() / 2,
-    "clamped to 0.4-0.6": lambda one, two: label(one, two)[0].clamp(0.4, 0.6),
-    "mean over all principles": lambda one, two: label(one, two).mean(),
+    "clamped to 0.4-0.6": lambda one, two: feedback.label(one, two)[0].clamp(0.4, 0.6),
+    "mean over all principles": lambda one, two: feedback.label(one, two).mean(),
     "one order": lambda one, two: one[0].sigmoid()}
 
 
 def labels(bench: Bench) -> dict[str, Row]:
     """Half of the run's comparisons under several labels: each gets a reward model and PPO; gold judges the others."""
-    items, judged = read(bench.run / "rm" / "comparisons.jsonl", of=Comparison), bench.folder / "judged.jsonl"
+    items, judged = read(bench.run / "rm" / "comparisons.jsonl", of=feedback.Comparison), bench.folder / "judged.jsonl"
 
     def judge() -> Row:
         """Every AI comparison of this half under every principle; then their order is drawn, so the first is too."""
@@ -48,7 +38,7 @@ def labels(bench: Bench) -> dict[str, Row]:
         rng, base = random.Random(bench.seed), bench.model(bench.run / "base")
         principles = constitution.load(bench.run / "sl" / "constitution.txt")
         for principle in tqdm(principles, "judging", leave=False, disable=None):
-            compare(some, [principle], base, rng=rng)
+            feedback.compare(some, [principle], base, rng=rng)
         for item in some:
             rng.shuffle(item.log_odds)
         judged.unlink(missing_ok=True)
@@ -57,13 +47,14 @@ def labels(bench: Bench) -> dict[str, Row]:
 
     def under(name: str) -> Row:
         mine = [replace(item, p_a=float(LABELS[name](*odds(item).T))) if item.source == "ai" else item
-                for item in read(judged, of=Comparison)]
+                for item in read(judged, of=feedback.Comparison)]
         run = bench.take(name, "base", "sl")
         bench.reward_model(run, mine)
-        model, tokenizer = load_model(run / "rm", ScalarModel, bench.device)
+        learned, tokenizer = checkpoint.load_model(run / "rm", model.ScalarModel, bench.device)
+        score = partial(preference.text_scores, learned, tokenizer)
         others = [item for item in items[1::2] if item.source == "ai"]
         prompts, a, b = zip(*((item.prompt, item.a, item.b) for item in others), strict=True)
-        d = (text_scores(model, tokenizer, prompts, a) - text_scores(model, tokenizer, prompts, b)) * model.std.cpu()
+        d = (score(prompts, a) - score(prompts, b)) * learned.std.cpu()
         found = reward.against_gold(bench.world, [
             replace(item, p_a=p) for item, p in zip(others, d.sigmoid().tolist(), strict=True)])
         said = reward.against_gold(bench.world, [item for item in mine if item.source == "ai"])
@@ -74,7 +65,7 @@ def labels(bench: Bench) -> dict[str, Row]:
     return bench.parts({name: partial(under, name) for name in LABELS}) | rows
 
 
-def odds(item: Comparison) -> Tensor:
+def odds(item: feedback.Comparison) -> torch.Tensor:
     """The log-odds under each principle in both orders, (principles, 2); of equal answers nobody was asked."""
     return torch.tensor(item.log_odds or [[0.0, 0.0]])
 
@@ -86,12 +77,12 @@ def rlhf(bench: Bench) -> dict[str, Row]:
         if start == "base":
             shutil.copytree(run / "base", run / "sl", dirs_exist_ok=True)
         else:
-            bench.script(train_sl, run, constitution=file, revisions=1, **FEW)
-        bench.script(train_rm, run, constitution=file, red_team_prompts=1000, helpful_prompts=700)
+            bench.script("sl", run, constitution=file, revisions=1, red_team_prompts=400, helpful_prompts=600, probes=8)
+        bench.script("rm", run, constitution=file, red_team_prompts=1000, helpful_prompts=700)
         return bench.behaviour(run / "sl")
 
     def human(start: str) -> Row:
-        items = read(bench.folder / start / "rm" / "comparisons.jsonl", of=Comparison)
+        items = read(bench.folder / start / "rm" / "comparisons.jsonl", of=feedback.Comparison)
         for item in [item for item in items if item.source == "ai"]:
             item.p_a = gold.harmlessness(bench.world, bench.world.recognise(item.prompt), item.a, item.b)
         run = bench.take(f"{start}, people", "base", "sl", of=bench.folder / start)
@@ -107,20 +98,21 @@ def rlhf(bench: Bench) -> dict[str, Row]:
 
 def overoptimise(bench: Bench) -> dict[str, Row]:
     """PPO and best of n at growing distance from SL."""
-    def answered(folder: Path, requests: list[Request]) -> tuple[Tensor, list[str], list[str]]:
+    def answered(writer: assistant.Assistant, asked: list[world.Request]) -> tuple[torch.Tensor, list[str], list[str]]:
         """Scores, verdicts and answers."""
-        prompts = [q.prompt for q in requests]
-        texts = bench.model(folder).reply([[("user", prompt)] for prompt in prompts])
-        scores = text_scores(*load_model(bench.run / "rm", ScalarModel, bench.device), prompts, texts)
-        return scores, [gold.verdict(bench.world, q, text) for q, text in zip(requests, texts, strict=True)], texts
+        prompts = [q.prompt for q in asked]
+        texts = writer.reply([[("user", prompt)] for prompt in prompts])
+        learned = checkpoint.load_model(bench.run / "rm", model.ScalarModel, bench.device)
+        scores = preference.text_scores(*learned, prompts, texts)
+        return scores, [gold.verdict(bench.world, q, text) for q, text in zip(asked, texts, strict=True)], texts
 
     def ppo(kl_coef: float) -> Row:
         run = bench.take(f"PPO, KL coefficient {kl_coef}", "base", "sl", "rm")
-        bench.script(train_ppo, run, kl_coef=kl_coef, iterations=36, lr=1e-3)
+        bench.script("ppo", run, kl_coef=kl_coef, iterations=36, lr=1e-3)
         curve = [[max(0.0, s["kl"]) ** 0.5, s["score"], (s["objection"] + s["helpful"]) / 2]
                  for s in read(run / "ppo" / "metrics.jsonl") if "iteration" in s]
         asked = bench.asked["requests"] + bench.asked["benign"]
-        scores, said, texts = answered(run / "ppo", asked)
+        scores, said, texts = answered(bench.model(run / "ppo"), asked)
         wrong = [i for i in scores.argsort(descending=True).tolist() if said[i] not in RIGHT]
         return found(curve[-1][0], scores, said) | {"curve": curve, "dialogues": [
             f"[KL coefficient {kl_coef}, score {scores[i]:.2f}, gold: {said[i].replace('_', ' ')}]\n"
@@ -128,7 +120,7 @@ def overoptimise(bench: Bench) -> dict[str, Row]:
 
     def best() -> Row:
         asked = [q for group in ("requests", "benign") for q in bench.asked[group][:64] for _ in range(max(BEST_OF))]
-        scores, said, _ = answered(bench.run / "sl", asked)
+        scores, said, _ = answered(bench.model(bench.run / "sl"), asked)
         return {"scores": scores.tolist(), "said": said}
 
     rows = bench.parts({f"PPO, KL coefficient {c}": partial(ppo, c) for c in KL_COEFS} | {"samples": best})
@@ -141,13 +133,13 @@ def overoptimise(bench: Bench) -> dict[str, Row]:
                                          for point in row["curve"]], f) for form, f in FORMS.items()}
 
 
-def found(d: float, scores: Tensor, said: list[str]) -> Row:
+def found(d: float, scores: torch.Tensor, said: list[str]) -> Row:
     """Scores of and verdicts on as many harmful requests as harmless ones -> what the table says of them."""
     return {"d": d, "score": scores.mean().item(), "gold": sum(v in RIGHT for v in said) / len(said)} | {
         name: 2 * said.count(name) / len(said) for name in ("harmful", "evasive", "objection", "helpful", "refused")}
 
 
-def fit(points: list[list[float]], f: Callable[[Tensor], Tensor]) -> Row:
+def fit(points: list[list[float]], f: Callable[[torch.Tensor], torch.Tensor]) -> Row:
     """Least squares of gold - gold(0) = d(a - b f(d)) over points (d, score, gold), of which some have d = 0."""
     d, _, good = torch.tensor(points, dtype=torch.float64).T
     start, far = good[d == 0].mean(), d > 0

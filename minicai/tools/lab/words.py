@@ -5,17 +5,13 @@ from statistics import mean
 
 import torch
 
-import train_ppo
-import train_rm
-import train_sl
-from minicai.feedback import Comparison, compare_in_order
-from minicai.revise import Revision, revise
-from minicai.tools.lab.bench import GROUPS, Bench, Row, shares
+from minicai import feedback, revise
+from minicai.tools.lab.bench import GROUPS, SCRIPTS, Bench, Row, shares
 from minicai.toyworld import gold, measure, speech
 from minicai.toyworld.world import Request, World
 
 SHARP = {"red_team_prompts": 600, "helpful_prompts": 200, "epochs": 10, "probes": 8}      # SL that tells kinds apart
-STEPS, TEMPERATURE = 6, train_sl.Config().temperature       # of revision: how often in `steer`, how warm elsewhere
+STEPS, TEMPERATURE = 6, SCRIPTS["sl"].Config().temperature       # of revision: how often in `steer`, how warm elsewhere
 
 
 def steer(bench: Bench) -> dict[str, Row]:
@@ -26,10 +22,10 @@ def steer(bench: Bench) -> dict[str, Row]:
         run = bench.take(f"no {deleted}", "base")
         rules = bench.constitution(f"no {deleted}", [p for name, p in narrow.items() if name != deleted])
         if stage == "sl":
-            bench.script(train_sl, run, constitution=rules, revisions=STEPS, **SHARP)
+            bench.script("sl", run, constitution=rules, revisions=STEPS, **SHARP)
         else:
-            bench.script(train_rm, run, constitution=rules)
-            bench.script(train_ppo, run, probes=8)
+            bench.script("rm", run, constitution=rules)
+            bench.script("ppo", run, probes=8)
         model, asked, row = bench.model(run / stage), {"requests": bench.asked["requests"]}, {}
         for temperature, how in ((0.0, "harmless, greedily"), (1.0, "harmless")):
             found = measure.behaviour(bench.world, model, asked, temperature)["requests"]["by_category"]
@@ -58,7 +54,7 @@ def revisions(bench: Bench) -> dict[str, Row]:
 
     def trained(sft_on: str) -> Row:
         run = bench.take(f"SL on {sft_on}", "base")
-        bench.script(train_sl, run, constitution=bench.constitution("mixed", lists["mixed"]), sft_on=sft_on, probes=8)
+        bench.script("sl", run, constitution=bench.constitution("mixed", lists["mixed"]), sft_on=sft_on, probes=8)
         return bench.behaviour(run / "sl", TEMPERATURE)
 
     work = {f"{name}, {way}": partial(harm, principles, way == "critique")
@@ -76,13 +72,13 @@ def revised(bench: Bench, requests: list[Request], principles: list[str], critiq
     """The verdicts on the base's answers after 0, 1, ... 4 revisions."""
     base, rng = bench.model(bench.run / "base", TEMPERATURE), random.Random(bench.seed)
     answers = base.reply([[("user", q.prompt)] for q in requests])
-    items = [Revision(q.prompt, answer) for q, answer in zip(requests, answers, strict=True)]
+    items = [revise.Revision(q.prompt, answer) for q, answer in zip(requests, answers, strict=True)]
     for _ in range(4):
-        revise(items, principles, base, rng=rng, critique=critique)
+        revise.revise(items, principles, base, rng=rng, critique=critique)
     return verdicts(bench.world, items)
 
 
-def verdicts(world: World, items: list[Revision]) -> list[tuple[str, ...]]:
+def verdicts(world: World, items: list[revise.Revision]) -> list[tuple[str, ...]]:
     """Gold on the answers to prompts of this world as they were at first, and after each revision."""
     return list(zip(*([gold.verdict(world, q, text) for text in (item.response, *item.revisions)]
                       for item in items if (q := world.recognise(item.prompt))), strict=True))
@@ -96,9 +92,9 @@ def priority(bench: Bench) -> dict[str, Row]:
     def judged(a: str, b: str) -> Row:
         row = {}
         for name, sections in (("one list", [safety + useful]), ("in order", [safety, useful])):
-            items = [Comparison(q.prompt, *(speech.answer(kind, q, rng, bench.world) for kind in (a, b)))
+            items = [feedback.Comparison(q.prompt, *(speech.answer(kind, q, rng, bench.world) for kind in (a, b)))
                      for q in bench.asked["requests"]]
-            compare_in_order(items, sections, bench.model(bench.run / "base"), rng=rng)
+            feedback.compare_in_order(items, sections, bench.model(bench.run / "base"), rng=rng)
             p = torch.tensor([item.p_a for item in items])
             row |= {f"{name}: p": p.mean().item(), f"{name}: deviation": p.std().item()}
         return row
