@@ -1,6 +1,8 @@
 """minicai: a minimal, from-scratch implementation of Constitutional AI (Bai et al. 2022, arXiv 2212.08073)."""
+import gzip
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 
 class UserError(Exception):
@@ -17,3 +19,17 @@ def blamed(place: object) -> Iterator[None]:
     except Exception as error:                               # whatever a broken file makes json, torch or others say
         cause = str(error) if isinstance(error, ValueError | OSError) else repr(error)
         raise UserError(f"{place}: {' '.join(cause.split())[:300]}") from None
+
+
+def read_text(path: str | Path) -> str:
+    """A file's text, which is in UTF-8, with a byte order mark or none, perhaps packed by gzip."""
+    with blamed(f"{path}: cannot be read"):
+        raw = Path(path).read_bytes()
+        raw = gzip.decompress(raw) if raw.startswith(b"\x1f\x8b") else raw
+    if raw.startswith(b"version https://git-lfs"):
+        raise UserError(f"{path}: is a pointer of Git LFS, not the file itself; fetch it with: git lfs pull")
+    try:
+        return raw.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = raw.count(b"\n", 0, error.start) + 1
+        raise UserError(f"{path}, line {line}: byte {raw[error.start]:#04x} is not UTF-8, as was expected") from None

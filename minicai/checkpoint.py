@@ -48,7 +48,11 @@ def whole_folder(final: Path) -> Iterator[Path]:
 def sums(folder: Path) -> list[str]:
     """A line for each file of a folder but its manifest: sha256, two blanks, name."""
     files = sorted(path for path in folder.rglob("*") if path.is_file() and path != folder / MANIFEST)
-    return [f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.relative_to(folder)}" for path in files]
+    return [f"{sha256(path.read_bytes())}  {path.relative_to(folder)}" for path in files]
+
+
+def sha256(raw: bytes) -> str:
+    return hashlib.sha256(raw).hexdigest()
 
 
 def verify(folder: Path) -> None:

@@ -7,9 +7,9 @@ import random
 import re
 from pathlib import Path
 
-from minicai import UserError, blamed
+from minicai import UserError, read_text
 
-LONGEST = 2000                  # bytes of a line: with two answers, a principle has to fit into a prompt
+LONGEST = 2000                  # characters of a line: with two answers, a principle has to fit into a prompt
 SECTION = r"\[[^\[\]]+\]"
 
 
@@ -35,14 +35,10 @@ def sections(text: str) -> list[list[str]]:
 
 def load_sections(path: str | Path) -> list[list[str]]:
     """Read a constitution; UserError in one line if there is no file, no text or no principle in it."""
-    with blamed(f"{path}: cannot be read"):
-        lines = Path(path).read_bytes().splitlines()
-    for n, line in enumerate(lines):
-        with blamed(f"{path}, line {n + 1}: expected a sentence in UTF-8 of at most {LONGEST} bytes"):
-            if len(line) > LONGEST:
-                raise ValueError(f"it has {len(line)}")
-            lines[n] = line.decode("utf-8-sig")
-    if found := sections("\n".join(lines)):
+    for n, line in enumerate((text := read_text(path)).splitlines(), start=1):
+        if len(line) > LONGEST:
+            raise UserError(f"{path}, line {n}: has {len(line)} characters; expected a sentence of at most {LONGEST}")
+    if found := sections(text):
         return found
     raise UserError(f"{path}: holds no principle; expected a sentence a line ('#' starts a comment)")
 

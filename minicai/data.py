@@ -2,14 +2,13 @@
 
 A prompt is one string. Earlier turns of a longer conversation stand in it as text, the way hh-rlhf writes them.
 """
-import gzip
 import json
 import random
 from collections.abc import Callable
 from os.path import commonprefix
 from pathlib import Path
 
-from minicai import UserError, blamed
+from minicai import UserError, blamed, read_text
 from minicai.feedback import Comparison
 from minicai.revise import Revision
 
@@ -85,20 +84,6 @@ def example_of(record: dict) -> Revision | Comparison:
         reasons = [[r["reason"]]] if "reason" in r else []
         return Comparison(r["prompt"], r["a"], r["b"], p_a=float(r["better"] == "A"), reasons=reasons)
     raise ValueError("expected prompt, response, principle, critique, revision or prompt, a, b, better (A or B): texts")
-
-
-def read_text(path: str | Path) -> str:
-    """A file's text, which is in UTF-8, with a byte order mark or none, perhaps packed by gzip."""
-    with blamed(f"{path}: cannot be read"):
-        raw = Path(path).read_bytes()
-        raw = gzip.decompress(raw) if raw.startswith(b"\x1f\x8b") else raw
-    if raw.startswith(b"version https://git-lfs"):
-        raise UserError(f"{path}: is a pointer of Git LFS, not the file itself; fetch it with: git lfs pull")
-    try:
-        return raw.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = raw.count(b"\n", 0, error.start) + 1
-        raise UserError(f"{path}, line {line}: byte {raw[error.start]:#04x} is not UTF-8, as was expected") from None
 
 
 def read_records(path: str | Path, text: str, read: Callable) -> list:

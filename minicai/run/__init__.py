@@ -2,7 +2,6 @@
 import argparse
 import dataclasses
 import fcntl
-import hashlib
 import json
 import math
 import os
@@ -20,7 +19,7 @@ from torch.nn import Module
 from tqdm import tqdm
 
 from minicai import UserError, blamed
-from minicai.checkpoint import MANIFEST, whole_folder
+from minicai.checkpoint import MANIFEST, sha256, whole_folder
 from minicai.model import CELLS
 from minicai.optimise import Diverged
 from minicai.run.resume import SAID, STOP, Keeper, ask_to_stop
@@ -180,7 +179,7 @@ def inputs(cfg: Common, name: str) -> dict:
     own = {f: x for f, x in dataclasses.asdict(cfg).items() if f not in ("run", "overwrite", "resume", "save_every")}
     own |= {"device": device_of(cfg.device).type, "torch": str(torch.__version__)}
     files = [Path(x) for x in own.values() if isinstance(x, str)] + sorted(Path(cfg.run).glob(f"*/{MANIFEST}"))
-    return own | {"/".join(path.parts[-2:]): hashlib.sha256(path.read_bytes()).hexdigest()[:12]
+    return own | {"/".join(path.parts[-2:]): sha256(path.read_bytes())[:12]
                   for path in files if path.is_file() and path.parent.name != name}
 
 

@@ -3,7 +3,6 @@
 A resumed stage runs again from its first line. What models said is read back instead of asked anew, and the training
 loop passes over the steps that its checkpoint holds. All else is quick, and the same by its seed.
 """
-import hashlib
 import json
 import os
 import shlex
@@ -18,7 +17,7 @@ from types import SimpleNamespace
 import torch
 
 from minicai import UserError, blamed
-from minicai.checkpoint import MANIFEST, verify, whole_folder
+from minicai.checkpoint import MANIFEST, sha256, verify, whole_folder
 
 STATE, SAID, COST = "state.pt", "said.jsonl", 0.02         # COST: the most that checkpoints may take of the time
 STOP: list[int] = []                               # the signals that have asked to stop
@@ -41,7 +40,7 @@ class Keeper:
         self.folder.mkdir(exist_ok=True)
         with blamed(f"{self.folder}: cannot be written, is the disk full?"), open(self.folder / SAID, "a") as file:
             for record in [self.settings] * (file.tell() == 0) + [*records]:
-                file.write(json.dumps({"sha256": digest(record)} | record) + "\n")
+                file.write(json.dumps({"sha256": sha256(json.dumps(record).encode())} | record) + "\n")
             file.flush()
             os.fsync(file.fileno())
 
@@ -109,14 +108,10 @@ def recovered(path: Path) -> list[dict]:
     for number, line in enumerate(raw[:whole].splitlines(), start=1):
         with blamed(f"{path}, line {number}: is damaged; add --overwrite to make the stage anew"):
             record = json.loads(line)
-            if record.pop("sha256") != digest(record):
+            if record.pop("sha256") != sha256(json.dumps(record).encode()):
                 raise ValueError("its sha256 says so")
             records.append(record)
     return records
-
-
-def digest(record: dict) -> str:
-    return hashlib.sha256(json.dumps(record).encode()).hexdigest()
 
 
 def method(thing, names: tuple[str, ...]) -> Callable:
