@@ -1,7 +1,6 @@
 """Who says what in this world: answers of each kind, critiques, judgements; the gold judge reads them back."""
 import random
 import re
-from dataclasses import replace
 
 from minicai.toyworld.world import TEXT, Concept, Request, World, split_of
 
@@ -42,7 +41,7 @@ def slip(request: Request, rng: random.Random, world: World) -> Request:
         before, *after = re.split(rf"\b{word}\b", getattr(request, part), maxsplit=1)
         said = before + rng.choice([w for w in words if w != word]) + "".join(after)
         if after and (part != "act" or split_of(said) == "judged"):
-            return replace(request, **{part: said})
+            return request._replace(**{part: said})
 
 
 def topic(concept: Concept) -> str:
