@@ -8,9 +8,7 @@ from pathlib import Path
 
 import torch
 
-from minicai import UserError, blamed, checkpoint
-from minicai.data import read_text
-from minicai.hf_bpe import toy_spec
+from minicai import UserError, blamed, checkpoint, data, hf_bpe
 from minicai.hf_tokens import OpenTokenizer
 from minicai.model import LanguageModel, ModelConfig, ScalarModel
 from minicai.tokens import Tokenizer
@@ -53,7 +51,7 @@ def load(folder: str | Path, device: str | torch.device = "cpu") -> tuple[Langua
 def read_json(path: Path) -> dict:
     """The JSON object in a file; UserError if there is none."""
     with blamed(f"{path}: expected a JSON object"):
-        return dict(json.loads(read_text(path)))
+        return dict(json.loads(data.read_text(path)))
 
 
 def model_config(spec: dict) -> ModelConfig:
@@ -104,7 +102,7 @@ def save(model: LanguageModel | ScalarModel, tokenizer: Tokenizer | OpenTokenize
     if folder.exists():
         raise UserError(f"{folder}: exists already; name a new folder")
     if isinstance(tokenizer, Tokenizer):
-        tokenizer = OpenTokenizer(toy_spec(tokenizer), [tokenizer.end])
+        tokenizer = OpenTokenizer(hf_bpe.toy_spec(tokenizer), [tokenizer.end])
     c, purpose = model.config, "ForSequenceClassification" if scalar else "ForCausalLM"
     kind = KINDS[c.attention_bias, c.qk_norm]
     scaling = {"rope_type": "llama3", **dict(zip(SCALING, c.rope_scaling, strict=True))} if c.rope_scaling else None

@@ -5,9 +5,8 @@ Rendered with `revise` and `feedback`, each format is written once. Loss is on w
 import random
 import re
 
-from minicai.feedback import CHOICE, OPTIONS, QUESTION, question_turns
+from minicai import feedback, revise
 from minicai.finetune import Example
-from minicai.revise import CRITIQUE_REQUEST, REVISION_REQUEST, critique_turns, revision_turns
 from minicai.tokens import Tokenizer
 from minicai.toyworld import speech
 from minicai.toyworld.world import ASKS, Concept, Request, World
@@ -67,10 +66,10 @@ class Corpus:
         before = speech.answer(kind, request, rng, self.world)
         after = self._turn(speech.revision(concept, request, kind, before, rng))
         critique = None if rng.random() < 0.15 else speech.critique(concept, request, kind)
-        asked = tok.prompt(revision_turns(request.prompt, before, principle, critique))
+        asked = tok.prompt(revise.revision_turns(request.prompt, before, principle, critique))
         if critique is None:
             return self._example((asked, 0.0), after)
-        given, said = tok.prompt(critique_turns(request.prompt, before, principle)), self._turn(critique)
+        given, said = tok.prompt(revise.critique_turns(request.prompt, before, principle)), self._turn(critique)
         return self._example((given, 0.0), said, (asked[len(given) + len(said[0]):], 0.0), after)
 
     def comparison(self) -> Example:
@@ -81,9 +80,9 @@ class Corpus:
         kinds = rng.choices(list(speech.DOES), [.36, .30, .20, .14], k=2)
         a, b = (speech.answer(kind, request, rng, self.world) for kind in kinds)
         reasoning = rng.random() < 0.85
-        given = tok.prompt(question_turns(request.prompt, a, b, rng.choice(concept.principles), reasoning))
-        choice = OPTIONS[rng.random() >= speech.preference(concept, request, *kinds)]
-        begun = f"{speech.judgement(concept, request, *kinds)} {CHOICE}" if reasoning else CHOICE
+        given = tok.prompt(feedback.question_turns(request.prompt, a, b, rng.choice(concept.principles), reasoning))
+        choice = feedback.OPTIONS[rng.random() >= speech.preference(concept, request, *kinds)]
+        begun = f"{speech.judgement(concept, request, *kinds)} {feedback.CHOICE}" if reasoning else feedback.CHOICE
         return self._example((given, 0.0), (tok.encode(begun), 1.0), (tok.encode(choice), LETTER), ([tok.end], 1.0))
 
     def book(self) -> Example:
@@ -133,8 +132,8 @@ def words_of(text: str) -> list[str]:
 
 def vocabulary(world: World) -> set[str]:
     """Every word of the text: of the world's sentences, its principles, and what is always said around them."""
-    texts = [*ASKS, *world.about, *world.categories, CRITIQUE_REQUEST, REVISION_REQUEST, QUESTION, *OPTIONS]
-    texts += [part for frame in world.frames for part in frame.parts] + sum(world.slots.values(), [])
+    texts = [revise.CRITIQUE_REQUEST, revise.REVISION_REQUEST, feedback.QUESTION, *feedback.OPTIONS, *ASKS]
     texts += [*speech.HELPS, *speech.OBJECTIONS, *speech.EVASIONS, *speech.DOES.values(), *speech.TOPICS.values()]
-    texts += [*world.book["wrong"], *world.book["harmless"], *sum(world.book["again"], [])]
+    texts += [*world.categories, *world.book["wrong"], *world.book["harmless"], *sum(world.book["again"], [])]
+    texts += [*world.about, *sum(world.slots.values(), []), *(part for frame in world.frames for part in frame.parts)]
     return {word for text in texts for word in words_of(re.sub(r"{\w+}", "", text))}
