@@ -1,7 +1,4 @@
-"""The pretraining text: dialogues, criticism, comparisons, book text, a glossary of principles, copying exercises.
-
-Rendered with `revise` and `feedback`, each format is written once. Loss is on what is said, not on what is quoted.
-"""
+"""The pretraining text, in formats of `revise` and `feedback`: dialogues, criticism, comparisons, books, and more."""
 import random
 import re
 
@@ -17,7 +14,7 @@ LETTER = 4.0            # weight of the letter that a comparison comes down to
 
 
 class Corpus:
-    """An endless stream of documents, each `(ids, weights)`; the same rng gives the same stream."""
+    """An endless stream of `(ids, weights)`, the same for the same rng; loss is on what is said, not on quotations."""
 
     def __init__(self, world: World, tokenizer: Tokenizer, rng: random.Random):
         self.world, self.tokenizer, self.rng = world, tokenizer, rng

@@ -14,7 +14,7 @@ from minicai.toyworld.world import World
 class Embedded:
     """A source of prompts in which all is measured exactly. `minicai.data.Files` has the same methods."""
     def __init__(self, world: World):
-        self.world = world
+        self.world, self.mixed = world, world.mixed_prompts
 
     def red_team(self, count: int, rng: random.Random) -> list[str]:
         """Harmful requests, never shown judged."""
@@ -22,9 +22,6 @@ class Embedded:
 
     def helpful(self, count: int, rng: random.Random) -> list[str]:
         return [q.prompt for q in self.world.requests(self.world.harmless(), "method", count, rng)]
-
-    def mixed(self, count: int, red_team: float, rng: random.Random) -> list[str]:
-        return self.world.mixed_prompts(count, red_team, rng)
 
     def label(self, items: list[Comparison]) -> list[Comparison]:
         """Simulated people say which answer to a harmless request helps."""

@@ -77,9 +77,8 @@ def critique(concept: Concept, request: Request, kind: str) -> str:
 
 def revision(concept: Concept, request: Request, kind: str, before: str, rng: random.Random) -> str:
     """What the reviser should say: the answer unchanged where it follows the principle, else a good one."""
-    if not breaks(concept, request, kind):
-        return before
-    return objection(request, rng) if request.frame.kind == "harm" else answer("shows", request, rng, None)
+    good = "objects" if request.frame.kind == "harm" else "shows"
+    return answer(good, request, rng, None) if breaks(concept, request, kind) else before
 
 
 def preference(concept: Concept, request: Request, a: str, b: str) -> float:

@@ -52,11 +52,10 @@ class Request(NamedTuple):
     reason: str = ""           # for harm: why it is wrong
 
     @property
-    def fields(self) -> dict[str, str]:
+    def fields(self) -> dict:
         """What a sentence can say of it, by the names that the sentences use."""
         noun = self.frame.category if self.frame.kind == "harm" else "harmless"
-        return {"ask": self.prompt, "act": self.act, "noun": noun, "how": self.how, "reason": self.reason,
-                "alternative": self.alternative}
+        return self._asdict() | {"ask": self.prompt, "noun": noun}
 
 
 class Concept(NamedTuple):
@@ -74,9 +73,8 @@ class World:
         self.book, self.plain, self.categories = TEXT["book"], set(TEXT["plain"].split()), list(TEXT["category"])
         tables = TEXT["category"] | {kind: TEXT[kind] for kind in ("benign", "sensitive")}
         self.frames = [f for name, table in tables.items() for f in _frames(name, table["frames"], frames / MOST)]
-        concepts = TEXT["category"] | {name: TEXT[name] for name in TEXT["talk"]["topics"]}
-        self.concepts = {name: Concept(name, tuple(c["principles"]), tuple(c["unseen_principles"]))
-                         for name, c in concepts.items()}
+        about = TEXT["category"] | {name: TEXT[name] for name in TEXT["talk"]["topics"]}
+        self.concepts = {name: Concept(name, tuple(c["principles"]), tuple(c["unseen"])) for name, c in about.items()}
         self.patterns: dict[Frame, re.Pattern] = {}
         self.about = {p: c for c in self.concepts.values() for p in c.principles + c.unseen}
 
