@@ -103,24 +103,23 @@ def save(model: LanguageModel | ScalarModel, tokenizer: Tokenizer | OpenTokenize
         raise UserError(f"{folder}: exists already; name a new folder")
     if isinstance(tokenizer, Tokenizer):
         tokenizer = OpenTokenizer(hf_bpe.toy_spec(tokenizer), [tokenizer.end])
-    c, purpose = model.config, "ForSequenceClassification" if scalar else "ForCausalLM"
-    kind = KINDS[c.attention_bias, c.qk_norm]
+    c, kind = model.config, KINDS[model.config.attention_bias, model.config.qk_norm]
     scaling = {"rope_type": "llama3", **dict(zip(SCALING, c.rope_scaling, strict=True))} if c.rope_scaling else None
-    spec = {"architectures": [kind.capitalize() + purpose], "model_type": kind, "hidden_act": "silu",
-            **{key: getattr(c, key) for key in SETTINGS}, "rope_scaling": scaling, "attention_bias": False,
-            "dtype": "float32", "torch_dtype": "float32"}           # in the spelling of old and of new versions
+    spec = {"architectures": [kind.capitalize() + ("ForSequenceClassification" if scalar else "ForCausalLM")],
+            "model_type": kind, "hidden_act": "silu", **{k: getattr(c, k) for k in SETTINGS}, "rope_scaling": scaling,
+            "attention_bias": False, "dtype": "float32", "torch_dtype": "float32"}     # in old and in new spelling
     state = {name: tensor.detach().float().cpu().contiguous() for name, tensor in model.state_dict().items()}
     if scalar:
         mean, std = state.pop("mean"), state.pop("std")
         state["score.weight"] = state["score.weight"] / std
         spec |= {"score_offset": (mean / std).item(), "id2label": {"0": "score"}, "label2id": {"score": 0}}
-    elif model.config.tie_word_embeddings:
+    elif c.tie_word_embeddings:
         del state["lm_head.weight"]
     ids = {"bos_token_id": next(iter(tokenizer.ids.start), None), "pad_token_id": tokenizer.pad}
     files = {CONFIG: spec | ids | {"eos_token_id": tokenizer.end}, TOKENS: tokenizer.spec,
              GENERATION: ids | {"eos_token_id": tokenizer.ends, "do_sample": True, "top_k": 0},
              "tokenizer_config.json": {
-                 "tokenizer_class": "PreTrainedTokenizerFast", "model_max_length": model.config.max_position_embeddings,
+                 "tokenizer_class": "PreTrainedTokenizerFast", "model_max_length": c.max_position_embeddings,
                  "clean_up_tokenization_spaces": False, "chat_template": tokenizer.chat_template(),
                  "eos_token": tokenizer.style.end, "pad_token": tokenizer.bpe.decode([tokenizer.pad])}}
     with checkpoint.whole_folder(folder) as part:
