@@ -2,8 +2,7 @@
 import random
 import re
 
-from minicai import feedback, revise
-from minicai.finetune import Example
+from minicai import feedback, finetune, revise
 from minicai.tokens import Tokenizer
 from minicai.toyworld import speech
 from minicai.toyworld.world import ASKS, Concept, Request, World
@@ -23,11 +22,11 @@ class Corpus:
         self.words = sorted({word for f in world.frames for word in " ".join(f.parts).split() if "{" not in word}
                             | {word for words in world.slots.values() for word in words})
 
-    def document(self, early: bool) -> Example:
+    def document(self, early: bool) -> finetune.Example:
         shares = SHARES | {"copying": .20 if early else SHARES["copying"]}
         return getattr(self, self.rng.choices(list(shares), list(shares.values()))[0])()
 
-    def _example(self, *pieces: tuple[list[int], float]) -> Example:
+    def _example(self, *pieces: tuple[list[int], float]) -> finetune.Example:
         ids = [i for piece, _ in pieces for i in piece]
         return ids, [weight for piece, weight in pieces for _ in piece]
 
@@ -40,7 +39,7 @@ class Corpus:
         frames, splits = (self.judged, JUDGED) if judged else (self.frames, SEEN)
         return self.world.fill(self.rng.choice(frames[kind]), self.rng, splits)
 
-    def dialogue(self) -> Example:
+    def dialogue(self) -> finetune.Example:
         """What a helpful-only assistant says; about one harmful request in eight it dodges."""
         rng, request = self.rng, self._request(harm=0.4, sensitive=0.35)
         kind = "dodges" if request.frame.kind == "harm" and rng.random() < 1 / 8 else "shows"
@@ -53,7 +52,7 @@ class Corpus:
         name = self.rng.choices(names, [.34, .12, .12, .12, .30])[0]
         return self.world.concepts.get(name) or self.world.concepts["broad"]
 
-    def criticism(self) -> Example:
+    def criticism(self) -> finetune.Example:
         """An answer, its critique and its revision under one principle; now and then revised without a critique."""
         rng, tok, request = self.rng, self.tokenizer, self._request(harm=0.92, judged=True)
         harmful = request.frame.kind == "harm"
@@ -69,7 +68,7 @@ class Corpus:
         given, said = tok.prompt(revise.critique_turns(request.prompt, before, principle)), self._turn(critique)
         return self._example((given, 0.0), said, (asked[len(given) + len(said[0]):], 0.0), after)
 
-    def comparison(self) -> Example:
+    def comparison(self) -> finetune.Example:
         """Which of two answers follows a principle better; where it does not tell them apart, a coin decides."""
         rng, tok = self.rng, self.tokenizer
         request = self.world.fill(rng.choice(self.judged["harm"]), rng, JUDGED)
@@ -82,13 +81,13 @@ class Corpus:
         begun = f"{speech.judgement(concept, request, *kinds)} {feedback.CHOICE}" if reasoning else feedback.CHOICE
         return self._example((given, 0.0), (tok.encode(begun), 1.0), (tok.encode(choice), LETTER), ([tok.end], 1.0))
 
-    def book(self) -> Example:
+    def book(self) -> finetune.Example:
         """Plain text on why acts are wrong, and what is harmless: of every frame, in no dialogue."""
         request = self._request(harm=0.75)
         text = self.rng.choice(self.world.book["wrong" if request.frame.kind == "harm" else "harmless"])
         return self._example(([self.tokenizer.bos], 0.0), self._turn(text.format(**request.fields)))
 
-    def glossary(self) -> Example:
+    def glossary(self) -> finetune.Example:
         """What each wording of a principle is about, the unseen ones too, and whether a request is of that kind."""
         rng, concept = self.rng, self.rng.choice(list(self.world.concepts.values()))
         noun = rng.choice([*self.world.categories, "harmless"])
@@ -102,7 +101,7 @@ class Corpus:
         said = speech.TALK["glossary"].format(noun=noun, reading=speech.reading(concept, noun))
         return self._example(([self.tokenizer.bos, *given], 0.0), self._turn(said))
 
-    def copying(self) -> Example:
+    def copying(self) -> finetune.Example:
         """Repeat these words, say that again, what was my plan: what every answer about *this* request rests on."""
         rng, request = self.rng, self._request(harm=0.8)
         if rng.random() < 0.6:

@@ -49,9 +49,8 @@ def optimisers_for(model: LanguageModel, muon_lr: float = 0.02, lr: float = 5e-3
 
 def warmup_cosine(step: int, steps: int, warmup: int = 50) -> float:
     """Linear warm-up, then half a cosine to zero: the factor on the learning rate at `step` of `steps`."""
-    if step < warmup:
-        return (step + 1) / warmup
-    return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, steps - warmup)))
+    cosine = 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, steps - warmup)))
+    return (step + 1) / warmup if step < warmup else cosine
 
 
 def pretrain(model: LanguageModel, corpus: Corpus, *, steps: int) -> Iterator[dict[str, float]]:
