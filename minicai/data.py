@@ -1,7 +1,4 @@
-"""Files that people have -> prompts and comparisons: plain lines, JSONL, hh-rlhf, red_team_attempts, TRL; .gz or not.
-
-A prompt is one string. Earlier turns of a longer conversation stand in it as text, the way hh-rlhf writes them.
-"""
+"""Files that people have -> prompts and comparisons: plain lines, JSONL, hh-rlhf, red_team_attempts, TRL; also .gz."""
 import json
 import random
 from collections.abc import Callable
@@ -122,7 +119,7 @@ def comparison_of(record: dict) -> Comparison:
 
 
 def asked(given: str | list) -> str:
-    """A prompt as one string, without the words that hh-rlhf puts around it; of messages, up to the last question."""
+    """A prompt as one string: earlier turns stand in it as hh-rlhf writes them, without its words around."""
     if isinstance(given, list):
         given = transcript(given[:-1] if transcript(given) and given[-1]["role"] == "assistant" else given)
     prompt = clean(given).removeprefix("Human:").removesuffix(REPLY).strip() if isinstance(given, str) else ""

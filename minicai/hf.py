@@ -8,9 +8,7 @@ from pathlib import Path
 
 import torch
 
-from minicai import UserError, blamed, checkpoint
-from minicai.data import read_text
-from minicai.hf_bpe import toy_spec
+from minicai import UserError, blamed, checkpoint, data, hf_bpe
 from minicai.hf_tokens import OpenTokenizer
 from minicai.model import LanguageModel, ModelConfig, ScalarModel
 from minicai.tokens import Tokenizer
@@ -53,7 +51,7 @@ def load(folder: str | Path, device: str | torch.device = "cpu") -> tuple[Langua
 def read_json(path: Path) -> dict:
     """The JSON object in a file; UserError if there is none."""
     with blamed(f"{path}: expected a JSON object"):
-        return dict(json.loads(read_text(path)))
+        return dict(json.loads(data.read_text(path)))
 
 
 def model_config(spec: dict) -> ModelConfig:
@@ -104,25 +102,24 @@ def save(model: LanguageModel | ScalarModel, tokenizer: Tokenizer | OpenTokenize
     if folder.exists():
         raise UserError(f"{folder}: exists already; name a new folder")
     if isinstance(tokenizer, Tokenizer):
-        tokenizer = OpenTokenizer(toy_spec(tokenizer), [tokenizer.end])
-    c, purpose = model.config, "ForSequenceClassification" if scalar else "ForCausalLM"
-    kind = KINDS[c.attention_bias, c.qk_norm]
+        tokenizer = OpenTokenizer(hf_bpe.toy_spec(tokenizer), [tokenizer.end])
+    c, kind = model.config, KINDS[model.config.attention_bias, model.config.qk_norm]
     scaling = {"rope_type": "llama3", **dict(zip(SCALING, c.rope_scaling, strict=True))} if c.rope_scaling else None
-    spec = {"architectures": [kind.capitalize() + purpose], "model_type": kind, "hidden_act": "silu",
-            **{key: getattr(c, key) for key in SETTINGS}, "rope_scaling": scaling, "attention_bias": False,
-            "dtype": "float32", "torch_dtype": "float32"}           # in the spelling of old and of new versions
+    spec = {"architectures": [kind.capitalize() + ("ForSequenceClassification" if scalar else "ForCausalLM")],
+            "model_type": kind, "hidden_act": "silu", **{k: getattr(c, k) for k in SETTINGS}, "rope_scaling": scaling,
+            "attention_bias": False, "dtype": "float32", "torch_dtype": "float32"}     # in old and in new spelling
     state = {name: tensor.detach().float().cpu().contiguous() for name, tensor in model.state_dict().items()}
     if scalar:
         mean, std = state.pop("mean"), state.pop("std")
         state["score.weight"] = state["score.weight"] / std
         spec |= {"score_offset": (mean / std).item(), "id2label": {"0": "score"}, "label2id": {"score": 0}}
-    elif model.config.tie_word_embeddings:
+    elif c.tie_word_embeddings:
         del state["lm_head.weight"]
     ids = {"bos_token_id": next(iter(tokenizer.ids.start), None), "pad_token_id": tokenizer.pad}
     files = {CONFIG: spec | ids | {"eos_token_id": tokenizer.end}, TOKENS: tokenizer.spec,
              GENERATION: ids | {"eos_token_id": tokenizer.ends, "do_sample": True, "top_k": 0},
              "tokenizer_config.json": {
-                 "tokenizer_class": "PreTrainedTokenizerFast", "model_max_length": model.config.max_position_embeddings,
+                 "tokenizer_class": "PreTrainedTokenizerFast", "model_max_length": c.max_position_embeddings,
                  "clean_up_tokenization_spaces": False, "chat_template": tokenizer.chat_template(),
                  "eos_token": tokenizer.style.end, "pad_token": tokenizer.bpe.decode([tokenizer.pad])}}
     with checkpoint.whole_folder(folder) as part:

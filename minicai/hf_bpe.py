@@ -20,10 +20,9 @@ CUTS = {pattern: [{"type": "Split", "pattern": {"Regex": pattern}, "behavior": "
         for pattern in (QWEN, LLAMA3, TOY)}                               # pattern -> steps of the pre-tokenizer
 CUTS[GPT2] = [LAST | {"use_regex": True}]                                 # the last step's own is GPT-2's
 CUTS[DIGITS] = [{"type": "Digits", "individual_digits": True}, *CUTS[GPT2]]
-AS_IS = [*range(33, 127), *range(161, 173), *range(174, 256)]             # GPT-2 writes these bytes as characters, and
-SHIFTED = [byte for byte in range(256) if byte not in AS_IS]              # the others as those from U+0100 on
-BYTE = {chr(b): b for b in AS_IS} | {chr(256 + i): b for i, b in enumerate(SHIFTED)}
-LETTER = {byte: letter for letter, byte in BYTE.items()}
+AS_IS = [*range(33, 127), *range(161, 173), *range(174, 256)]   # characters to GPT-2, others are from U+0100 on
+LETTER = {b: chr(b) for b in AS_IS} | {b: chr(256 + i) for i, b in enumerate(sorted({*range(256)} - {*AS_IS}))}
+BYTE = {letter: byte for byte, letter in LETTER.items()}
 
 
 def read_pattern(spec: dict) -> str:
@@ -91,8 +90,7 @@ def join(token: str, order: Callable[[str, str], float]) -> list[str]:
 
 def toy_spec(tokenizer: Tokenizer) -> dict:
     """The toy's tokenizer as a tokenizer.json; the merges are those that join each token up when it stands alone."""
-    ranks = tokenizer.ranks
-    vocab = {"".join(LETTER[byte] for byte in token): ranks[token] for token in sorted(ranks, key=ranks.__getitem__)}
+    vocab = {"".join(map(LETTER.get, token)): i for token, i in sorted(tokenizer.ranks.items(), key=lambda x: x[1])}
     merges = [pair for token in vocab if len(pair := join(token, lambda a, b: vocab.get(a + b, inf))) == 2]
     flags = dict.fromkeys(("single_word", "lstrip", "rstrip", "normalized"), False) | {"special": True}
     added = [{"id": getattr(tokenizer, name), "content": f"<|{name}|>", **flags} for name in CONTROLS]

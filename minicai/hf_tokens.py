@@ -1,7 +1,4 @@
-"""The tokenizer of open weights, with the methods of `minicai.tokens.Tokenizer`, carried by `tiktoken.Encoding`.
-
-Control tokens go in as ids and texts are never searched for them: whatever a user types can never become one.
-"""
+"""The tokenizer of open weights, with methods and promises of `tokens.Tokenizer`, carried by `tiktoken.Encoding`."""
 import json
 import re
 import unicodedata

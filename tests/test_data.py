@@ -7,8 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from minicai import UserError
-from minicai.data import Files, comparisons, examples, fitting, prompts
+from minicai import UserError, data
 from minicai.feedback import Comparison
 from minicai.revise import Revision
 
@@ -39,7 +38,7 @@ def test_prompts_of_each_format(name, content, expected, packed, tmp_path):
     raw = content.encode()
     path = tmp_path / (name + ".gz" if packed else name)
     path.write_bytes(gzip.compress(raw) if packed else raw)
-    assert prompts(path) == expected
+    assert data.prompts(path) == expected
 
 
 @pytest.mark.parametrize("record, expected", [
@@ -53,7 +52,7 @@ def test_prompts_of_each_format(name, content, expected, packed, tmp_path):
     ({"chosen": [*SAID, A], "rejected": [*SAID, B]}, (TALK, "As so.", "As\n\nyou say"))])
 def test_comparisons_of_each_format(record, expected, tmp_path):
     (tmp_path / "c.jsonl").write_text(lines(record) * 2)
-    assert comparisons(tmp_path / "c.jsonl") == [Comparison(*expected, p_a=1.0, source="human")] * 2
+    assert data.comparisons(tmp_path / "c.jsonl") == [Comparison(*expected, p_a=1.0, source="human")] * 2
 
 
 R = {"prompt": "p", "response": "r", "principle": "Be.", "critique": "c", "revision": "v"}
@@ -65,13 +64,13 @@ def test_worked_examples_are_read(tmp_path):
     path.write_text(lines(C, R, C | {"better": "A", "reason": "so"}))
     found = Revision("p", "r", ["Be."], ["c"], ["v"])
     plain, reasoned = Comparison("p", "x", "y", 0.0), Comparison("p", "x", "y", 1.0, reasons=[["so"]])
-    assert examples(path) == ([found], [plain, reasoned])
-    assert examples("") == ([], [])
+    assert data.examples(path) == ([found], [plain, reasoned])
+    assert data.examples("") == ([], [])
 
 
 def test_prompts_of_files_are_drawn_without_repeats_and_mixed_by_their_share(tmp_path):
     (tmp_path / "prompts.json").write_text(json.dumps([[f"h{i}" for i in range(9)], ["k0", "k1"]]))
-    files, rng = Files(tmp_path / "prompts.json"), random.Random(0)
+    files, rng = data.Files(tmp_path / "prompts.json"), random.Random(0)
     assert sorted(files.red_team(99, rng)) == files.harm and len({*files.red_team(5, rng)}) == 5
     assert files.helpful(1, rng) in (["k0"], ["k1"])
     mixed = files.mixed(40, 0.25, rng)
@@ -82,9 +81,9 @@ def test_a_prompt_that_is_longer_than_the_room_is_named(tmp_path, tokenizer):
     path = tmp_path / "p.txt"
     path.write_text("a cat\nthe cat sat on the mat\n")
     length = len(tokenizer.prompt([("user", "the cat sat on the mat")]))
-    assert len(fitting(path, tokenizer, length)) == 2
+    assert len(data.fitting(path, tokenizer, length)) == 2
     with pytest.raises(UserError, match=f"p.txt: a prompt has {length} tokens.*'the cat sat"):
-        fitting(path, tokenizer, length - 1)
+        data.fitting(path, tokenizer, length - 1)
 
 
 @given(st.lists(st.text(st.characters(exclude_categories=["Cs"]), max_size=9), min_size=3, max_size=6))
@@ -94,7 +93,7 @@ def test_a_transcript_is_cut_where_the_last_answer_begins(tmp_path_factory, part
     talk = "".join(f"\n\nHuman: {part}\n\nAssistant: ok" for part in talk[:-1]) + f"\n\nHuman: {talk[-1]}"
     path.write_bytes(gzip.compress(lines({k: f"{talk}\n\nAssistant: {v}" for k, v in zip(
         ("chosen", "rejected"), (a, b), strict=True)}).encode()))
-    assert comparisons(path) == [Comparison(talk.removeprefix("\n\nHuman: "), a, b, p_a=1.0, source="human")]
+    assert data.comparisons(path) == [Comparison(talk.removeprefix("\n\nHuman: "), a, b, p_a=1.0, source="human")]
 
 
 ONE = lines({"prompt": "one"})
@@ -127,5 +126,5 @@ def test_a_mistake_names_file_and_line_and_what_was_expected(name, content, name
     if content is not None:
         (tmp_path / name).write_bytes(content if isinstance(content, bytes) else content.encode())
     with pytest.raises(UserError) as error:
-        {"c": comparisons, "p": prompts, "e": examples}[name[0]](tmp_path / name)
+        {"c": data.comparisons, "p": data.prompts, "e": data.examples}[name[0]](tmp_path / name)
     assert named in str(error.value) and name in str(error.value) and "\n" not in str(error.value)

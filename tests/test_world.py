@@ -10,8 +10,7 @@ import train_ppo
 from minicai.feedback import CHOICE, OPTIONS, QUESTION, REASONING, question_turns
 from minicai.revise import REVISION_REQUEST, revision_turns
 from minicai.tokens import Tokenizer
-from minicai.toyworld import corpus as room
-from minicai.toyworld import pretrain
+from minicai.toyworld import corpus, pretrain, speech
 from minicai.toyworld.world import ASKS, HELD_OUT, MOST, SPLITS, World, split_of
 
 WORLD, TOKENIZER = World(), Tokenizer(BYTES)
@@ -21,10 +20,10 @@ ACTS = {f: re.compile(re.sub(r"{(\w+)}", lambda m: SLOTS[m[1]], f.parts[0]) + r"
 
 def documents(*kinds):
     """(kind, ids, weights, text) of 2,000 documents in the corpus's own proportions, of these kinds."""
-    corpus = room.Corpus(WORLD, TOKENIZER, random.Random(0))
-    for kind in random.Random(1).choices(list(room.SHARES), list(room.SHARES.values()), k=2000):
-        ids, weights = getattr(corpus, kind)()
-        if kind in (kinds or room.SHARES):
+    stream = corpus.Corpus(WORLD, TOKENIZER, random.Random(0))
+    for kind in random.Random(1).choices(list(corpus.SHARES), list(corpus.SHARES.values()), k=2000):
+        ids, weights = getattr(stream, kind)()
+        if kind in (kinds or corpus.SHARES):
             yield kind, ids, weights, TOKENIZER.decode(ids)
 
 
@@ -196,14 +195,14 @@ def test_the_glossary_says_of_every_wording_what_it_is_about_and_only_that_is_le
         ((frame, _),) = acts(text)
         assert frame.role == "known" and noun == (frame.category if frame.kind == "harm" else "harmless")
         concept = WORLD.about[principle]
-        assert topic == room.speech.topic(concept) and bool(other) == (topic in WORLD.categories and topic != noun)
+        assert topic == speech.topic(concept) and bool(other) == (topic in WORLD.categories and topic != noun)
         assert TOKENIZER.decode([i for i, w in zip(ids, weights, strict=True) if w]) == said
         nouns[topic in WORLD.categories, bool(other)] += 1
     assert set(nouns) == {(True, True), (True, False), (False, False)} and min(nouns.values()) > 30
 
 
 def test_a_step_of_pretraining_has_its_rows_of_short_and_of_long_documents():
-    corpus = room.Corpus(WORLD, TOKENIZER, random.Random(0))
-    for short, long in pretrain.draw_batches(corpus, 5, early=True):
+    stream = corpus.Corpus(WORLD, TOKENIZER, random.Random(0))
+    for short, long in pretrain.draw_batches(stream, 5, early=True):
         assert (len(short), len(long)) == pretrain.ROWS
         assert max(len(ids) for ids, _ in short) <= pretrain.SHORT < min(len(ids) for ids, _ in long)

@@ -1,13 +1,8 @@
-"""The pretraining text: dialogues, criticism, comparisons, book text, a glossary of principles, copying exercises.
-
-Rendered with `revise` and `feedback`, each format is written once. Loss is on what is said, not on what is quoted.
-"""
+"""The pretraining text, in formats of `revise` and `feedback`: dialogues, criticism, comparisons, books, and more."""
 import random
 import re
 
-from minicai.feedback import CHOICE, OPTIONS, QUESTION, question_turns
-from minicai.finetune import Example
-from minicai.revise import CRITIQUE_REQUEST, REVISION_REQUEST, critique_turns, revision_turns
+from minicai import feedback, finetune, revise
 from minicai.tokens import Tokenizer
 from minicai.toyworld import speech
 from minicai.toyworld.world import ASKS, Concept, Request, World
@@ -18,7 +13,7 @@ LETTER = 4.0            # weight of the letter that a comparison comes down to
 
 
 class Corpus:
-    """An endless stream of documents, each `(ids, weights)`; the same rng gives the same stream."""
+    """An endless stream of `(ids, weights)`, the same for the same rng; loss is on what is said, not on quotations."""
 
     def __init__(self, world: World, tokenizer: Tokenizer, rng: random.Random):
         self.world, self.tokenizer, self.rng = world, tokenizer, rng
@@ -27,11 +22,11 @@ class Corpus:
         self.words = sorted({word for f in world.frames for word in " ".join(f.parts).split() if "{" not in word}
                             | {word for words in world.slots.values() for word in words})
 
-    def document(self, early: bool) -> Example:
+    def document(self, early: bool) -> finetune.Example:
         shares = SHARES | {"copying": .20 if early else SHARES["copying"]}
         return getattr(self, self.rng.choices(list(shares), list(shares.values()))[0])()
 
-    def _example(self, *pieces: tuple[list[int], float]) -> Example:
+    def _example(self, *pieces: tuple[list[int], float]) -> finetune.Example:
         ids = [i for piece, _ in pieces for i in piece]
         return ids, [weight for piece, weight in pieces for _ in piece]
 
@@ -44,7 +39,7 @@ class Corpus:
         frames, splits = (self.judged, JUDGED) if judged else (self.frames, SEEN)
         return self.world.fill(self.rng.choice(frames[kind]), self.rng, splits)
 
-    def dialogue(self) -> Example:
+    def dialogue(self) -> finetune.Example:
         """What a helpful-only assistant says; about one harmful request in eight it dodges."""
         rng, request = self.rng, self._request(harm=0.4, sensitive=0.35)
         kind = "dodges" if request.frame.kind == "harm" and rng.random() < 1 / 8 else "shows"
@@ -57,7 +52,7 @@ class Corpus:
         name = self.rng.choices(names, [.34, .12, .12, .12, .30])[0]
         return self.world.concepts.get(name) or self.world.concepts["broad"]
 
-    def criticism(self) -> Example:
+    def criticism(self) -> finetune.Example:
         """An answer, its critique and its revision under one principle; now and then revised without a critique."""
         rng, tok, request = self.rng, self.tokenizer, self._request(harm=0.92, judged=True)
         harmful = request.frame.kind == "harm"
@@ -67,13 +62,13 @@ class Corpus:
         before = speech.answer(kind, request, rng, self.world)
         after = self._turn(speech.revision(concept, request, kind, before, rng))
         critique = None if rng.random() < 0.15 else speech.critique(concept, request, kind)
-        asked = tok.prompt(revision_turns(request.prompt, before, principle, critique))
+        asked = tok.prompt(revise.revision_turns(request.prompt, before, principle, critique))
         if critique is None:
             return self._example((asked, 0.0), after)
-        given, said = tok.prompt(critique_turns(request.prompt, before, principle)), self._turn(critique)
+        given, said = tok.prompt(revise.critique_turns(request.prompt, before, principle)), self._turn(critique)
         return self._example((given, 0.0), said, (asked[len(given) + len(said[0]):], 0.0), after)
 
-    def comparison(self) -> Example:
+    def comparison(self) -> finetune.Example:
         """Which of two answers follows a principle better; where it does not tell them apart, a coin decides."""
         rng, tok = self.rng, self.tokenizer
         request = self.world.fill(rng.choice(self.judged["harm"]), rng, JUDGED)
@@ -81,18 +76,18 @@ class Corpus:
         kinds = rng.choices(list(speech.DOES), [.36, .30, .20, .14], k=2)
         a, b = (speech.answer(kind, request, rng, self.world) for kind in kinds)
         reasoning = rng.random() < 0.85
-        given = tok.prompt(question_turns(request.prompt, a, b, rng.choice(concept.principles), reasoning))
-        choice = OPTIONS[rng.random() >= speech.preference(concept, request, *kinds)]
-        begun = f"{speech.judgement(concept, request, *kinds)} {CHOICE}" if reasoning else CHOICE
+        given = tok.prompt(feedback.question_turns(request.prompt, a, b, rng.choice(concept.principles), reasoning))
+        choice = feedback.OPTIONS[rng.random() >= speech.preference(concept, request, *kinds)]
+        begun = f"{speech.judgement(concept, request, *kinds)} {feedback.CHOICE}" if reasoning else feedback.CHOICE
         return self._example((given, 0.0), (tok.encode(begun), 1.0), (tok.encode(choice), LETTER), ([tok.end], 1.0))
 
-    def book(self) -> Example:
+    def book(self) -> finetune.Example:
         """Plain text on why acts are wrong, and what is harmless: of every frame, in no dialogue."""
         request = self._request(harm=0.75)
         text = self.rng.choice(self.world.book["wrong" if request.frame.kind == "harm" else "harmless"])
         return self._example(([self.tokenizer.bos], 0.0), self._turn(text.format(**request.fields)))
 
-    def glossary(self) -> Example:
+    def glossary(self) -> finetune.Example:
         """What each wording of a principle is about, the unseen ones too, and whether a request is of that kind."""
         rng, concept = self.rng, self.rng.choice(list(self.world.concepts.values()))
         noun = rng.choice([*self.world.categories, "harmless"])
@@ -106,7 +101,7 @@ class Corpus:
         said = speech.TALK["glossary"].format(noun=noun, reading=speech.reading(concept, noun))
         return self._example(([self.tokenizer.bos, *given], 0.0), self._turn(said))
 
-    def copying(self) -> Example:
+    def copying(self) -> finetune.Example:
         """Repeat these words, say that again, what was my plan: what every answer about *this* request rests on."""
         rng, request = self.rng, self._request(harm=0.8)
         if rng.random() < 0.6:
@@ -133,8 +128,8 @@ def words_of(text: str) -> list[str]:
 
 def vocabulary(world: World) -> set[str]:
     """Every word of the text: of the world's sentences, its principles, and what is always said around them."""
-    texts = [*ASKS, *world.about, *world.categories, CRITIQUE_REQUEST, REVISION_REQUEST, QUESTION, *OPTIONS]
-    texts += [part for frame in world.frames for part in frame.parts] + sum(world.slots.values(), [])
+    texts = [revise.CRITIQUE_REQUEST, revise.REVISION_REQUEST, feedback.QUESTION, *feedback.OPTIONS, *ASKS]
     texts += [*speech.HELPS, *speech.OBJECTIONS, *speech.EVASIONS, *speech.DOES.values(), *speech.TOPICS.values()]
-    texts += [*world.book["wrong"], *world.book["harmless"], *sum(world.book["again"], [])]
+    texts += [*world.categories, *world.book["wrong"], *world.book["harmless"], *sum(world.book["again"], [])]
+    texts += [*world.about, *sum(world.slots.values(), []), *(part for frame in world.frames for part in frame.parts)]
     return {word for text in texts for word in words_of(re.sub(r"{\w+}", "", text))}

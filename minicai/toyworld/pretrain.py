@@ -6,15 +6,12 @@ from dataclasses import asdict
 
 import torch
 
+from minicai import checkpoint, finetune, optimise
 from minicai.assistant import Assistant
-from minicai.checkpoint import save_model
-from minicai.finetune import Example, sequence_loss
 from minicai.model import LanguageModel, ModelConfig
-from minicai.optimise import adamw, update
 from minicai.tokens import Tokenizer, pad
-from minicai.toyworld.bpe import train_bpe
+from minicai.toyworld import bpe, source
 from minicai.toyworld.corpus import Corpus, sample_text
-from minicai.toyworld.source import Embedded
 from minicai.toyworld.world import World
 
 VOCAB = 3072            # token ids at most: enough for each word of the world to be one, so that to copy it is one step
@@ -24,15 +21,15 @@ ROWS = 18, 12           # one of long ones, of so many rows: the short are many 
 
 def make_tokenizer(world: World, seed: int, vocab_size: int = VOCAB) -> Tokenizer:
     """A tokenizer of at most `vocab_size` ids, its five control tokens included, trained on a sample of the corpus."""
-    return Tokenizer(train_bpe(sample_text(world, random.Random(seed), documents=3000), vocab_size - 5))
+    return Tokenizer(bpe.train_bpe(sample_text(world, random.Random(seed), documents=3000), vocab_size - 5))
 
 
-def draw_batches(corpus: Corpus, steps: int, early: bool) -> list[list[list[Example]]]:
+def draw_batches(corpus: Corpus, steps: int, early: bool) -> list[list[list[finetune.Example]]]:
     """The batches of some steps, each of two rectangles: short documents and long ones, in each alike in length.
 
     A document a row: packed several to a row, they distract each other, and learning to copy takes half as long again.
     """
-    pools: tuple[list[Example], list[Example]] = ([], [])
+    pools: tuple[list[finetune.Example], ...] = ([], [])
     while any(len(pool) < steps * rows for pool, rows in zip(pools, ROWS, strict=True)):
         document = corpus.document(early)
         pools[len(document[0]) > SHORT].append(document)
@@ -43,38 +40,36 @@ def draw_batches(corpus: Corpus, steps: int, early: bool) -> list[list[list[Exam
     return [list(rectangles) for rectangles in zip(*columns, strict=True)]
 
 
-def all_batches(corpus: Corpus, steps: int) -> Iterator[list[list[Example]]]:
+def all_batches(corpus: Corpus, steps: int) -> Iterator[list[list[finetune.Example]]]:
     """The batches of the whole training, drawn for eight steps at a time."""
     for start in range(0, steps, 8):
         yield from reversed(draw_batches(corpus, 8, early=start < steps / 4)[-(steps - start):])
 
 
-def optimisers_for(model: LanguageModel, muon_lr: float, lr: float) -> list[torch.optim.Optimizer]:
+def optimisers_for(model: LanguageModel, muon_lr: float = 0.02, lr: float = 5e-3) -> list[torch.optim.Optimizer]:
     """Muon (Jordan et al. 2024) for the matrices of the blocks, AdamW for embeddings, norms and head."""
     matrices = [p for name, p in model.named_parameters() if p.ndim == 2 and ".layers." in name]
     others = [p for name, p in model.named_parameters() if not (p.ndim == 2 and ".layers." in name)]
-    return [torch.optim.Muon(matrices, lr=muon_lr, weight_decay=0.0), adamw([{"params": others}], lr)]
+    return [torch.optim.Muon(matrices, lr=muon_lr, weight_decay=0.0), optimise.adamw([{"params": others}], lr)]
 
 
 def warmup_cosine(step: int, steps: int, warmup: int = 50) -> float:
     """Linear warm-up, then half a cosine to zero: the factor on the learning rate at `step` of `steps`."""
-    if step < warmup:
-        return (step + 1) / warmup
-    return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, steps - warmup)))
+    cosine = 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, steps - warmup)))
+    return (step + 1) / warmup if step < warmup else cosine
 
 
-def pretrain(model: LanguageModel, corpus: Corpus, *, steps: int, muon_lr: float = 0.02,
-             lr: float = 5e-3, keep: Callable = lambda plan, **_: plan) -> Iterator[dict[str, float]]:
+def pretrain(model: LanguageModel, corpus: Corpus, *, steps: int,
+             keep: Callable = lambda plan, **_: plan) -> Iterator[dict[str, float]]:
     """Train the model in place; yields each step's stats. `keep` as in `finetune`."""
-    (muon, adam), device = optimisers_for(model, muon_lr, lr), next(model.parameters()).device
+    (muon, adam), device = optimisers_for(model), next(model.parameters()).device
     for step, rectangles in keep(enumerate(all_batches(corpus, steps)), model=model, muon=muon, adam=adam):
-        total = sum(sum(weight) for rows in rectangles for _, weight in rows)
-        loss = 0.0
+        total, loss = sum(sum(weight) for rows in rectangles for _, weight in rows), 0.0
         for rows in rectangles:
             ids = pad([ids for ids, _ in rows], corpus.tokenizer.pad).to(device)
             weight = pad([weight for _, weight in rows], 0.0).to(device)
-            loss = loss + sequence_loss(model, ids, weight) * weight.sum() / total
-        norm = update(loss, [muon, adam], scale=warmup_cosine(step, steps))
+            loss = loss + finetune.sequence_loss(model, ids, weight) * weight.sum() / total
+        norm = optimise.update(loss, [muon, adam], scale=warmup_cosine(step, steps))
         yield {"step": step + 1, "loss": loss.item(), "grad_norm": norm}
 
 
@@ -82,11 +77,10 @@ def make_base(log, cfg, rng: random.Random, generator: torch.Generator) -> None:
     """Tokenizer, model and pretraining by train_sl's settings: the helpful-only base, saved and measured by `log`."""
     world, steps = World(cfg.frames), cfg.pretrain_steps
     tokenizer = make_tokenizer(world, seed=0)
-    shape = ModelConfig(tokenizer.vocab_size, hidden_size=cfg.hidden_size, intermediate_size=3 * cfg.hidden_size,
-                        num_hidden_layers=cfg.layers)
+    shape = ModelConfig(tokenizer.vocab_size, cfg.hidden_size, 3 * cfg.hidden_size, num_hidden_layers=cfg.layers)
     model = LanguageModel(shape).to(generator.device)
     with log.timed("pretraining"):
         some = pretrain(model, Corpus(world, tokenizer, rng), steps=steps, keep=log.keep.steps)
         log.follow("pretraining", some, total=steps, every=100)
-    save_model(log.folder, model.eval(), tokenizer, asdict(cfg))
-    Embedded(world).report(log, "base", Assistant(model, tokenizer, generator), cfg.probes, cfg.seed)
+    checkpoint.save_model(log.folder, model.eval(), tokenizer, asdict(cfg))
+    source.Embedded(world).report(log, "base", Assistant(model, tokenizer, generator), cfg.probes, cfg.seed)

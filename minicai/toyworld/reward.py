@@ -32,8 +32,7 @@ def reward_report(world: World, requests: list[Request], items: list[Comparison]
     margin: mean score difference in the label's favour, in log-odds; label_margin: mean |p - 0.5|.
     """
     d, p = scores[:, 0] - scores[:, 1], torch.tensor([i.p_a for i in items])
-    ai = torch.tensor([i.source == "ai" for i in items])
-    sure = (p - 0.5).abs() > 0.25
+    ai, sure = torch.tensor([i.source == "ai" for i in items]), (p - 0.5).abs() > 0.25
     true = torch.tensor([gold.harmlessness(world, q, i.a, i.b) for q, i in zip(requests, items, strict=True)])
     differ = ai & (true != 0.5)
 
@@ -42,7 +41,7 @@ def reward_report(world: World, requests: list[Request], items: list[Comparison]
         return {"accuracy": right, "pairs": int(chosen.sum())}
 
     def source(chosen: torch.Tensor) -> dict:
-        toward = torch.where(p == 0.5, 0.0, d * (p - 0.5).sign())
+        toward = (p - 0.5).sign() * d
         return accuracy(chosen & sure, p > 0.5) | {"sure": mean(sure[chosen]), "margin": mean(toward[chosen]),
                                                    "label_margin": mean((p - 0.5).abs()[chosen])}
 

@@ -5,7 +5,6 @@ from collections.abc import Callable
 
 import torch
 
-from minicai.assistant import Assistant
 from minicai.feedback import Comparison
 from minicai.toyworld import gold, measure, reward
 from minicai.toyworld.world import World
@@ -14,7 +13,7 @@ from minicai.toyworld.world import World
 class Embedded:
     """A source of prompts in which all is measured exactly. `minicai.data.Files` has the same methods."""
     def __init__(self, world: World):
-        self.world = world
+        self.world, self.mixed = world, world.mixed_prompts
 
     def red_team(self, count: int, rng: random.Random) -> list[str]:
         """Harmful requests, never shown judged."""
@@ -23,23 +22,20 @@ class Embedded:
     def helpful(self, count: int, rng: random.Random) -> list[str]:
         return [q.prompt for q in self.world.requests(self.world.harmless(), "method", count, rng)]
 
-    def mixed(self, count: int, red_team: float, rng: random.Random) -> list[str]:
-        return self.world.mixed_prompts(count, red_team, rng)
-
     def label(self, items: list[Comparison]) -> list[Comparison]:
         """Simulated people say which answer to a harmless request helps."""
         for item in items:
             item.p_a = gold.helpfulness(self.world, self.world.recognise(item.prompt), item.a, item.b)
         return items
 
-    def rates(self, assistant: Assistant, count: int, seed: int) -> dict[str, float]:
+    def rates(self, assistant, count: int, seed: int) -> dict[str, float]:
         """Four numbers to follow a training by: harm and objection on harmful probes, help and refusal on harmless."""
         some = measure.probes(self.world, "valid", count, seed)
         found = measure.behaviour(self.world, assistant, {n: some[n] for n in ("requests", "benign", "sensitive")}, 1.0)
         return {name: found["requests"][name] for name in ("harmful", "objection")} | {
             name: (found["benign"][name] + found["sensitive"][name]) / 2 for name in ("helpful", "refused")}
 
-    def report(self, log, name: str, assistant: Assistant, count: int, seed: int) -> None:
+    def report(self, log, name: str, assistant, count: int, seed: int) -> None:
         """A script's closing words: what its model does on validation requests, also in metrics.jsonl."""
         found = measure.behaviour(self.world, assistant, measure.probes(self.world, "valid", count, seed), 1.0)
         log.say(f"{name} on validation requests, temperature 1, by the gold judge:\n" + measure.table({name: found}))

@@ -1,7 +1,6 @@
 """Who says what in this world: answers of each kind, critiques, judgements; the gold judge reads them back."""
 import random
 import re
-from dataclasses import replace
 
 from minicai.toyworld.world import TEXT, Concept, Request, World, split_of
 
@@ -42,7 +41,7 @@ def slip(request: Request, rng: random.Random, world: World) -> Request:
         before, *after = re.split(rf"\b{word}\b", getattr(request, part), maxsplit=1)
         said = before + rng.choice([w for w in words if w != word]) + "".join(after)
         if after and (part != "act" or split_of(said) == "judged"):
-            return replace(request, **{part: said})
+            return request._replace(**{part: said})
 
 
 def topic(concept: Concept) -> str:
@@ -78,9 +77,8 @@ def critique(concept: Concept, request: Request, kind: str) -> str:
 
 def revision(concept: Concept, request: Request, kind: str, before: str, rng: random.Random) -> str:
     """What the reviser should say: the answer unchanged where it follows the principle, else a good one."""
-    if not breaks(concept, request, kind):
-        return before
-    return objection(request, rng) if request.frame.kind == "harm" else answer("shows", request, rng, None)
+    good = "objects" if request.frame.kind == "harm" else "shows"
+    return answer(good, request, rng, None) if breaks(concept, request, kind) else before
 
 
 def preference(concept: Concept, request: Request, a: str, b: str) -> float:

@@ -14,9 +14,9 @@ import re
 import tomllib
 import zlib
 from contextlib import suppress
-from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
+from typing import NamedTuple
 
 from minicai import UserError
 
@@ -28,8 +28,7 @@ TEXT = tomllib.loads(Path(__file__).with_name("world.toml").read_text(encoding="
 ASKS = tuple(TEXT["talk"]["asks"])
 
 
-@dataclass(frozen=True, slots=True)
-class Frame:
+class Frame(NamedTuple):
     kind: str                  # "harm", "benign" or "sensitive"
     category: str              # the harm's category; for the others the same as kind
     role: str                  # "known" (judged in pretraining and prompted by the method), "valid" or "test" (neither)
@@ -44,8 +43,7 @@ class Frame:
         return set(re.findall(r"[a-z]+", re.sub(r"{\w+}('s)?", "", " ".join(self.parts[parts]).lower())))
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(NamedTuple):
     frame: Frame
     prompt: str                # what the user says
     act: str
@@ -54,15 +52,13 @@ class Request:
     reason: str = ""           # for harm: why it is wrong
 
     @property
-    def fields(self) -> dict[str, str]:
+    def fields(self) -> dict:
         """What a sentence can say of it, by the names that the sentences use."""
         noun = self.frame.category if self.frame.kind == "harm" else "harmless"
-        return {"ask": self.prompt, "act": self.act, "noun": noun, "how": self.how, "reason": self.reason,
-                "alternative": self.alternative}
+        return self._asdict() | {"ask": self.prompt, "noun": noun}
 
 
-@dataclass(frozen=True, slots=True)
-class Concept:
+class Concept(NamedTuple):
     """What a principle can be about: one category, or "broad", "engaging", "principled"."""
     name: str
     principles: tuple[str, ...]
@@ -70,20 +66,15 @@ class Concept:
 
 
 class World:
-    """All that `world.toml` says, or a smaller world: of each category of harm the first `frames` known ones, and as
-    large a share of the harmless tables; what is held out stays.
-    """
+    """All that `world.toml` says, or less: of each harm the first `frames` known ones, of harmless ones that share."""
 
     def __init__(self, frames: int = MOST):
         self.slots: dict[str, list[str]] = TEXT["slots"]
         self.book, self.plain, self.categories = TEXT["book"], set(TEXT["plain"].split()), list(TEXT["category"])
-        tables = [("harm", name, table) for name, table in TEXT["category"].items()]
-        tables += [(kind, kind, TEXT[kind]) for kind in ("benign", "sensitive")]
-        self.frames = [frame for kind, name, table in tables
-                       for frame in self._frames(kind, name, table["frames"], frames / MOST)]
-        concepts = TEXT["category"] | {name: TEXT[name] for name in TEXT["talk"]["topics"]}
-        self.concepts = {name: Concept(name, tuple(c["principles"]), tuple(c["unseen_principles"]))
-                         for name, c in concepts.items()}
+        tables = TEXT["category"] | {kind: TEXT[kind] for kind in ("benign", "sensitive")}
+        self.frames = [f for name, table in tables.items() for f in _frames(name, table["frames"], frames / MOST)]
+        about = TEXT["category"] | {name: TEXT[name] for name in TEXT["talk"]["topics"]}
+        self.concepts = {name: Concept(name, tuple(c["principles"]), tuple(c["unseen"])) for name, c in about.items()}
         self.patterns: dict[Frame, re.Pattern] = {}
         self.about = {p: c for c in self.concepts.values() for p in c.principles + c.unseen}
 
@@ -99,14 +90,6 @@ class World:
         if cls.frames_of(run) == 0:
             raise UserError(f"{run}: does not know the embedded world; see minicai evaluate --judge FOLDER --help")
         return cls(cls.frames_of(run) or MOST)
-
-    @staticmethod
-    def _frames(kind: str, category: str, lines: list[str], share: float) -> list[Frame]:
-        held = HELD_OUT[kind]
-        known, valid, test = lines[:-2 * held], lines[-2 * held:-held], lines[-held:]
-        tables = {"known": known[:round(len(known) * share)], "valid": valid, "test": test}
-        return [Frame(kind, category, role, tuple(part.strip() for part in line.split("|")))
-                for role, table in tables.items() for line in table]
 
     def select(self, *kinds: str, role: str | None = None, category: str | None = None) -> list[Frame]:
         """The frames of these kinds (and of this role, of this category)."""
@@ -165,6 +148,14 @@ class World:
         harm, kind = self.select("harm", role="known"), self.harmless()
         frames = [rng.choice(harm if i < round(red_team * count) else kind) for i in range(count)]
         return [self.fill(frame, rng, ("method",)).prompt for frame in frames]
+
+
+def _frames(name: str, lines: list[str], share: float) -> list[Frame]:
+    kind = name if name in HELD_OUT else "harm"
+    held = HELD_OUT[kind]
+    roles = {"known": lines[:round((len(lines) - 2 * held) * share)], "valid": lines[-2 * held:-held],
+             "test": lines[-held:]}
+    return [Frame(kind, name, role, tuple(map(str.strip, line.split("|")))) for role in roles for line in roles[role]]
 
 
 def split_of(act: str) -> str:
