@@ -1,6 +1,9 @@
 """Stand-ins: an assistant that says what a script tells it and remembers what it was asked; a tiny real one."""
+import gzip
+import json
 import pkgutil
 import sys
+import tomllib
 from pathlib import Path
 
 import torch
@@ -36,6 +39,20 @@ class Scripted:
     def logp(self, *lists):
         self.scored += zip(*lists, strict=True)
         return torch.tensor([float(self.score(*row)) for row in zip(*lists, strict=True)])
+
+
+def table(name: str) -> dict:
+    """tests/`name`.toml, as it reads."""
+    return tomllib.loads(Path(__file__).with_name(f"{name}.toml").read_text("utf-8"))
+
+
+def write(folder, files):
+    """{name: what it holds}: text, or a list of records, a line of JSON each, zipped if so named; or {"hex": bytes}."""
+    for name, said in files.items():
+        text = said if isinstance(said, str) else "".join(json.dumps(record) + "\n" for record in said)
+        raw = gzip.compress(text.encode()) if name.endswith(".gz") else text.encode()
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(bytes.fromhex(said["hex"]) if isinstance(said, dict) else raw)
 
 
 def tiny_assistant(seed: int = 0, **settings) -> Assistant:
