@@ -13,7 +13,8 @@ from minicai.feedback import Comparison
 from minicai.revise import Revision
 
 TABLE, READ = table("files"), {"p": prompts, "c": comparisons, "e": examples}
-DEEP = dict(file="p.jsonl", says="line 2: expected a JSON object: RecursionError", holds='{"prompt": "one"}\n' + "[" * 99_999)
+DEEP = dict(file="p.jsonl", says="line 2: expected a JSON object: RecursionError",
+            holds='{"prompt": "one"}\n' + "[" * 99_999)
 
 
 @pytest.mark.parametrize("row", TABLE["prompts"])

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from fakes import table, write
 
 import minicai.checkpoint as checkpoint
 import minicai.finetune as finetune
@@ -19,6 +20,7 @@ from minicai.tensors import action_mask
 from minicai.tensors import checkpoint as checkpoint_part
 
 close = torch.testing.assert_close
+OTHER = "\n".join(f"{b64encode(bytes([i])).decode()} {i}" for i in range(256))               # another vocabulary
 TURNS = [("user", "the cat"), ("assistant", "sat"), ("user", "a mat"), ("assistant", "banana")]
 
 
@@ -145,16 +147,11 @@ def test_a_loaded_model_is_bitwise_the_saved_one(tmp_path, speaker, judge, token
         checkpoint.load_model(tmp_path, other)
 
 
-@pytest.mark.parametrize("file, content", [
-    ("CONFIG", None), ("CONFIG", b"{"), ("CONFIG", b'{"model": {"vocab_size": 9}}'), ("CONFIG", b'{"model": {"x": 9}}'),
-    ("TOKENS", None), ("TOKENS", b"YQ== 0"), ("WEIGHTS", None), ("WEIGHTS", b""), ("WEIGHTS", b"PK\x03\x04cut"),
-    ("TOKENS", b"\n".join(b"%b %d" % (b64encode(bytes([i])), i) for i in range(256))),      # of another vocabulary
-    ("WEIGHTS", b"cbuiltins\nexec\n(S'raise SystemExit(1)'\ntR."),                          # a pickle that runs code
-])
-def test_a_folder_without_a_model_is_refused_in_one_line_that_names_it(tmp_path, speaker, tokenizer, file, content):
+@pytest.mark.parametrize("row", [*table("bad_input")["folders"], dict(file="tokenizer.bpe", holds=OTHER)])
+def test_a_folder_without_a_model_is_refused_in_one_line_that_names_it(tmp_path, speaker, tokenizer, row):
     checkpoint.save_model(tmp_path, speaker, tokenizer, {})
-    path = tmp_path / {"TOKENS": "tokenizer.bpe"}.get(file, getattr(checkpoint, file))
-    path.unlink() if content is None else path.write_bytes(content)
+    (tmp_path / row["file"]).unlink()
+    write(tmp_path, {row["file"]: row["holds"]} if "holds" in row else {})
     with pytest.raises(UserError) as refusal:
         checkpoint.load_model(tmp_path)
     assert str(tmp_path) in str(refusal.value) and "\n" not in str(refusal.value)
