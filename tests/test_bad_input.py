@@ -7,10 +7,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from fakes import STAGES, patch, table, tiny_assistant, write
+from fakes import STAGES, patch, save, table, tiny_assistant, write
 
 from minicai import tools
-from minicai.checkpoint import save_model
 from minicai.model import ScalarModel
 from minicai.run import script
 
@@ -22,10 +21,8 @@ TABLE = table("bad_input")["mistakes"]
 def desk(tmp_path, monkeypatch):
     """A working folder with models, spoilt models, a constitution and an empty file."""
     for seed, name in enumerate(("model", "other", "corrupt", "misfit", "corrupt/base", "judge")):
-        (tmp_path / name).mkdir()
-        assistant = tiny_assistant(seed)
-        model = ScalarModel(assistant.model.model) if name == "judge" else assistant.model
-        save_model(tmp_path / name, model, assistant.tokenizer, {})
+        model = tiny_assistant(seed).model
+        save(tmp_path / name, ScalarModel(model.model) if name == "judge" else model)
     (tmp_path / "corrupt" / "weights.pt").write_bytes(b"PK\3\4 no weights")
     (tmp_path / "corrupt" / "base" / "config.json").write_text("{")
     config = tmp_path / "misfit" / "config.json"

@@ -2,9 +2,8 @@
 import random
 
 import pytest
-from fakes import Scripted, tiny_assistant
+from fakes import Scripted, save, tiny_assistant
 
-from minicai.checkpoint import save_model
 from minicai.feedback import question_turns
 from minicai.revise import critique_turns, revision_turns
 from minicai.tools import chat
@@ -59,8 +58,7 @@ def test_words_that_the_world_never_says_are_named_to_a_base_of_the_world(traini
     prompts = [world.fill(frame, random.Random(0), tuple(SPLITS)).prompt for frame in world.frames]
     assert corpus.vocabulary(world).issuperset(corpus.words_of(" ".join(prompts)))
     for name in ("base", "ppo"):
-        (tmp_path / name).mkdir()
-        save_model(tmp_path / name, speaker.model, speaker.tokenizer, training)
+        save(tmp_path / name, speaker.model, training=training)
     chat.main([str(tmp_path), "--say=Shall I zorble Anna\u2019s cat, or anna's?", "--say=/judge Never zorble."])
     unmet = [line for line in capsys.readouterr().out.splitlines() if line.startswith("never met: ")]
     assert unmet == ["never met: Shall, zorble, anna", "never met: Never, zorble"] * named

@@ -11,14 +11,14 @@ from unicodedata import category, combining, ucd_3_2_0
 import jinja2
 import pytest
 import torch
-from fakes import main, table, tiny_assistant, write
+from fakes import main, save, table, tiny_assistant, write
 from hypothesis import given
 from hypothesis import strategies as st
 
 from minicai import UserError, hf, tools
 from minicai import model as models
 from minicai.assistant import Assistant
-from minicai.checkpoint import load_model, save_model
+from minicai.checkpoint import load_model
 from minicai.hf_bpe import LLAMA3, QWEN
 from minicai.hf_tokens import OpenTokenizer
 from minicai.preference import normalise, read_scores
@@ -229,8 +229,7 @@ def test_a_reward_model_becomes_a_classifier_with_one_label_and_the_command_writ
     torch.nn.init.normal_(judge.score.weight)
     normalise(judge, torch.tensor([2.0, 5.0, 11.0]))
     for name, saved in (("rm", judge), ("ppo", model)):
-        (tmp_path / name).mkdir()
-        save_model(tmp_path / name, saved, tokenizer, {})
+        save(tmp_path / name, saved, tokenizer)
         monkeypatch.setattr(sys, "argv", ["minicai", "export", str(tmp_path / name), str(tmp_path / f"{name}_out")])
         tools.main()
     twin = transformers.AutoModelForSequenceClassification.from_pretrained(tmp_path / "rm_out").eval()

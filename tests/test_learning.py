@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from fakes import table, write
+from fakes import close, table, write
 
 import minicai.checkpoint as checkpoint
 import minicai.finetune as finetune
@@ -19,7 +19,6 @@ from minicai.model import LanguageModel, ScalarModel
 from minicai.tensors import action_mask
 from minicai.tensors import checkpoint as checkpoint_part
 
-close = torch.testing.assert_close
 OTHER = "\n".join(f"{b64encode(bytes([i])).decode()} {i}" for i in range(256))               # another vocabulary
 TURNS = [("user", "the cat"), ("assistant", "sat"), ("user", "a mat"), ("assistant", "banana")]
 

@@ -2,14 +2,13 @@
 from dataclasses import replace
 
 import torch
-from fakes import token_logp
+from fakes import close, token_logp
 
 import minicai.rollout as rollout
 from minicai.model import ScalarModel
 from minicai.ppo import ppo_loss, sequence_kl
 from minicai.tensors import entropy
 
-close = torch.testing.assert_close
 PROMPTS = ["the cat", "a banana on the mat", "b"]
 
 

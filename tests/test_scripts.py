@@ -9,11 +9,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from fakes import STAGES, contents, main, tiny_assistant
+from fakes import STAGES, contents, main, save, tiny_assistant
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 import train_ppo
-from minicai.checkpoint import save_model
 from minicai.feedback import Comparison
 from minicai.finetune import finetune, response_example
 from minicai.model import LanguageModel, ModelConfig
@@ -110,8 +109,7 @@ def test_ppo_raises_a_simple_score(tmp_path):
     words = ["".join(rng.choices("abcde", k=rng.randint(1, 8))) for _ in range(320)]
     examples = [response_example(speaker.tokenizer, [("user", "?"), ("assistant", word)]) for word in words]
     list(finetune(speaker.model, examples, epochs=4, lr=1e-2, batch=32, rng=rng))
-    (tmp_path / "sl").mkdir()
-    save_model(tmp_path / "sl", speaker.model, speaker.tokenizer, {})
+    save(tmp_path / "sl", speaker.model)
     main("ppo", tmp_path, iterations=16, prompts=64, samples_per_prompt=1, kl_coef=0.0, lr=3e-3, minibatch=32, plugs={
         "reward_fn": lambda prompts, texts: torch.tensor([text.count("e") / max(1, len(text)) for text in texts])})
     score = [r["score"] for r in records(tmp_path / "ppo" / "metrics.jsonl") if "iteration" in r]
