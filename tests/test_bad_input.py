@@ -9,9 +9,8 @@ from pathlib import Path
 import pytest
 from fakes import STAGES, patch, save, table, tiny_assistant, write
 
-from minicai import tools
+from minicai import run, tools
 from minicai.model import ScalarModel
-from minicai.run import script
 
 ROOT = Path(__file__).parents[1]
 TABLE = table("bad_input")["mistakes"]
@@ -47,7 +46,7 @@ def call(command, monkeypatch):
     stage, _ = STAGES.get(first, (None, {}))
     monkeypatch.setattr(sys, "argv", ["minicai", first, *rest])
     with pytest.raises(SystemExit) as stop:
-        script(stage.main, stage.Config, "", ["--run=work", "--device=cpu", *rest]) if stage else tools.main()
+        run.script(stage.main, stage.Config, "", ["--run=work", "--device=cpu", *rest]) if stage else tools.main()
     return stop.value.code
 
 

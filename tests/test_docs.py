@@ -8,8 +8,7 @@ from pathlib import Path
 import pytest
 from fakes import STAGES
 
-from minicai import tools
-from minicai.run import parse_flags
+from minicai import run, tools
 from minicai.tools import lab
 
 ROOT = Path(__file__).parents[1]
@@ -28,7 +27,7 @@ def test_the_map_names_every_room_and_no_other():
 @pytest.mark.parametrize("command", COMMANDS)
 def test_the_scripts_understand_the_commands(command):
     _, script, *flags = shlex.split(command)
-    parse_flags(STAGES[re.findall("_(.+).py", script)[0]][0].Config, "", flags)
+    run.parse_flags(STAGES[re.findall("_(.+).py", script)[0]][0].Config, "", flags)
 
 
 def test_help_says_what_is_written_for_a_command_and_nothing_is_written_for_no_command():

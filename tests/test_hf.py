@@ -15,13 +15,8 @@ from fakes import main, save, table, tiny_assistant, write
 from hypothesis import given
 from hypothesis import strategies as st
 
-from minicai import UserError, hf, tools
+from minicai import UserError, assistant, checkpoint, hf, hf_bpe, hf_tokens, preference, tools
 from minicai import model as models
-from minicai.assistant import Assistant
-from minicai.checkpoint import load_model
-from minicai.hf_bpe import LLAMA3, QWEN
-from minicai.hf_tokens import OpenTokenizer
-from minicai.preference import normalise, read_scores
 from minicai.tokens import Tokenizer, pad
 from minicai.toyworld.bpe import train_bpe
 from minicai.toyworld.world import World
@@ -45,7 +40,7 @@ def train(style):
     pre, last = tokenizers.pre_tokenizers, tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
     cut = {"gpt2": [], "smollm2": [pre.Digits(individual_digits=True)]}.get(style)
     if cut is None:
-        cut = [pre.Split(tokenizers.Regex(LLAMA3 if style == "llama3" else QWEN), "isolated")]
+        cut = [pre.Split(tokenizers.Regex(hf_bpe.LLAMA3 if style == "llama3" else hf_bpe.QWEN), "isolated")]
         last.use_regex = False
     bpe = tokenizers.Tokenizer(tokenizers.models.BPE(ignore_merges=style == "llama3"))
     bpe.normalizer = tokenizers.normalizers.NFC() if style == "qwen" else None
@@ -62,7 +57,7 @@ def train(style):
 def trained():
     """For each of STYLES the tokenizer, as theirs and as ours."""
     theirs = {name: train(name.split()[0]) for name in STYLES}
-    return {name: (bpe, OpenTokenizer(json.loads(bpe.to_str()), [bpe.token_to_id(name.split()[1])]))
+    return {name: (bpe, hf_tokens.OpenTokenizer(json.loads(bpe.to_str()), [bpe.token_to_id(name.split()[1])]))
             for name, bpe in theirs.items()}
 
 
@@ -227,7 +222,7 @@ def test_a_reward_model_becomes_a_classifier_with_one_label_and_the_command_writ
     model, tokenizer = toy()
     judge, pairs = models.ScalarModel(model.model), [("Hi", "well"), ("a longer question", "so, so, so!")]
     torch.nn.init.normal_(judge.score.weight)
-    normalise(judge, torch.tensor([2.0, 5.0, 11.0]))
+    preference.normalise(judge, torch.tensor([2.0, 5.0, 11.0]))
     for name, saved in (("rm", judge), ("ppo", model)):
         save(tmp_path / name, saved, tokenizer)
         monkeypatch.setattr(sys, "argv", ["minicai", "export", str(tmp_path / name), str(tmp_path / f"{name}_out")])
@@ -235,7 +230,7 @@ def test_a_reward_model_becomes_a_classifier_with_one_label_and_the_command_writ
     twin = transformers.AutoModelForSequenceClassification.from_pretrained(tmp_path / "rm_out").eval()
     rows = [tokenizer.render([("user", prompt), ("assistant", response)]) for prompt, response in pairs]
     label = twin(pad(rows, tokenizer.pad)).logits[:, 0]
-    score = read_scores(judge, tokenizer, pairs)
+    score = preference.read_scores(judge, tokenizer, pairs)
     torch.testing.assert_close(label - twin.config.score_offset, score, atol=1e-4, rtol=1e-4)
     assert gap(model, transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "ppo_out").eval()) <= 1e-6
     assert twin.config.num_labels == 1 and score[0] != score[1]
@@ -311,13 +306,13 @@ def test_the_three_scripts_run_on_open_weights_and_peoples_files_to_a_folder_tha
     first = [re.search(rf"\[{stage} .*", out)[0] for stage in ("sl", "rm", "ppo")]                 # before any work
     assert '"accuracy"' in out and all("training needs about" in line for line in first)
     assert set(json.loads(Path("run/judged.json").read_text())["help"]["elo"]) == {"base", "sl", "rl"}
-    (model, ours), asked = load_model(Path("run/ppo")), []
+    (model, ours), asked = checkpoint.load_model(Path("run/ppo")), []
     twin = transformers.AutoModelForCausalLM.from_pretrained("out").eval()
     assert gap(model, twin) <= 1e-6 and transformers.AutoTokenizer.from_pretrained("out").encode(
         "a cat", add_special_tokens=False) == ours.encode("a cat")
     with pytest.raises(UserError, match="does not know the embedded world"):
         World.of(Path("run"))
-    monkeypatch.setattr(Assistant, "reply", lambda self, some, *_, **__: [
+    monkeypatch.setattr(assistant.Assistant, "reply", lambda self, some, *_, **__: [
         f"No {len(asked)}." for turns in some if not asked.append(turns)])
     main("rm", "run", overwrite=True, **few)                  # nobody labels harmless answers: none is drawn
     assert len(asked) == 2 * 3 + 256 + 2 * 2 * 2              # pairs, SL's usual answers, two pairs judged

@@ -10,14 +10,9 @@ import pytest
 import torch
 from fakes import close, table, write
 
-import minicai.checkpoint as checkpoint
-import minicai.finetune as finetune
-import minicai.optimise as optimise
-from minicai import UserError, rollout, run
+from minicai import UserError, checkpoint, finetune, optimise, rollout, run, tensors
 from minicai import model as models
 from minicai.model import LanguageModel, ScalarModel
-from minicai.tensors import action_mask
-from minicai.tensors import checkpoint as checkpoint_part
 
 OTHER = "\n".join(f"{b64encode(bytes([i])).decode()} {i}" for i in range(256))               # another vocabulary
 TURNS = [("user", "the cat"), ("assistant", "sat"), ("user", "a mat"), ("assistant", "banana")]
@@ -71,14 +66,15 @@ def test_micro_batches_and_slices_of_the_vocabulary_change_neither_value_nor_gra
 
     def work():
         policy.zero_grad()
-        new = rollout.look(policy, judge, ids, action_mask(ids, torch.full([5], 2), torch.arange(59, 64)), 0.7)
+        new = rollout.look(policy, judge, ids, tensors.action_mask(ids, torch.full([5], 2), torch.arange(59, 64)), 0.7)
         loss = finetune.sequence_loss(policy, ids, weight) + (new.logp * new.entropy - new.value).square().mean()
         loss.backward()
         return [loss.detach(), new.logp.detach(), *(p.grad for p in policy.parameters())]
     whole, calls = work(), []
     monkeypatch.setattr(judge.model, "micro_batch", rows)
     monkeypatch.setattr("minicai.model.CELLS", cells)
-    monkeypatch.setattr("minicai.tensors.checkpoint", lambda f, *x, **k: calls.append(1) or checkpoint_part(f, *x, **k))
+    monkeypatch.setattr(tensors, "checkpoint", lambda f, *x, part=tensors.checkpoint, **k: calls.append(1) or part(
+        f, *x, **k))
     close(work(), whole, rtol=1e-4, atol=1e-5)
     assert calls
 

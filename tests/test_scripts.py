@@ -13,11 +13,8 @@ from fakes import STAGES, contents, main, save, tiny_assistant
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 import train_ppo
-from minicai.feedback import Comparison
-from minicai.finetune import finetune, response_example
+from minicai import feedback, finetune, ppo, revise
 from minicai.model import LanguageModel, ModelConfig
-from minicai.ppo import New, Old, ppo_loss
-from minicai.revise import Revision
 from minicai.tools import evaluate
 
 ALL = {"config.json", "tokenizer.bpe", "weights.pt", "metrics.jsonl", "seconds.json"}
@@ -39,8 +36,8 @@ def test_each_stage_writes_what_it_promises_and_leaves_the_stages_before_as_they
     run, after = done
     assert {path.name: {file.name for file in path.iterdir()} for path in run.iterdir() if path.is_dir()} == WRITTEN
     assert after[0].items() <= after[1].items() <= after[2].items()
-    transcripts = [Revision(**record) for record in records(run / "sl" / "transcripts.jsonl")]
-    comparisons = [Comparison(**record) for record in records(run / "rm" / "comparisons.jsonl")]
+    transcripts = [revise.Revision(**record) for record in records(run / "sl" / "transcripts.jsonl")]
+    comparisons = [feedback.Comparison(**record) for record in records(run / "rm" / "comparisons.jsonl")]
     assert [len(part) for r in transcripts for part in (r.principles, r.critiques, r.revisions)] == [2] * 24
     assert [c.source for c in comparisons if 0 <= c.p_a <= 1] == ["ai"] * 12 + ["human"] * 10
     for r in records(run / "ppo" / "rollouts.jsonl"):                     # each token's numbers make up the response's
@@ -96,9 +93,9 @@ def test_loss_advantage_and_reward_are_plugs_and_samples_fill_the_group(copied):
     main("ppo", copied, iterations=1, prompts=5, samples_per_prompt=3, plugs={
         "reward_fn": lambda prompts, texts: asked.append(prompts) or torch.arange(len(texts)) / 1.0,
         "advantage_fn": lambda old, cfg: olds.append(old) or train_ppo.gae_advantages(old, cfg),
-        "loss_fn": lambda new, old: losses.append((new, old)) or ppo_loss(new, old)})
+        "loss_fn": lambda new, old: losses.append((new, old)) or ppo.ppo_loss(new, old)})
     assert olds[0].group.tolist() == [i // 3 for i in range(15)] and asked[0][::3] == asked[0][2::3]
-    assert len(losses) == 4 and all(isinstance(new, New) and isinstance(old, Old) for new, old in losses)
+    assert len(losses) == 4 and all(isinstance(new, ppo.New) and isinstance(old, ppo.Old) for new, old in losses)
     for epoch in (losses[:2], losses[2:]):
         assert sorted(torch.cat([old.group for _, old in epoch]).tolist()) == olds[0].group.tolist()
 
@@ -107,8 +104,8 @@ def test_ppo_raises_a_simple_score(tmp_path):
     """From short words of random letters to words full of e."""
     speaker, rng = tiny_assistant(), random.Random(0)
     words = ["".join(rng.choices("abcde", k=rng.randint(1, 8))) for _ in range(320)]
-    examples = [response_example(speaker.tokenizer, [("user", "?"), ("assistant", word)]) for word in words]
-    list(finetune(speaker.model, examples, epochs=4, lr=1e-2, batch=32, rng=rng))
+    examples = [finetune.response_example(speaker.tokenizer, [("user", "?"), ("assistant", word)]) for word in words]
+    list(finetune.finetune(speaker.model, examples, epochs=4, lr=1e-2, batch=32, rng=rng))
     save(tmp_path / "sl", speaker.model)
     main("ppo", tmp_path, iterations=16, prompts=64, samples_per_prompt=1, kl_coef=0.0, lr=3e-3, minibatch=32, plugs={
         "reward_fn": lambda prompts, texts: torch.tensor([text.count("e") / max(1, len(text)) for text in texts])})
