@@ -4,12 +4,13 @@ import json
 import subprocess
 import sys
 import time
+from contextlib import nullcontext
 from pathlib import Path
 
 import exercise
 import pytest
 from conftest import marked
-from fakes import table
+from fakes import table, write
 from laws import change, obey
 
 from minicai import UserError
@@ -108,39 +109,18 @@ def test_blank_restore_and_bug_change_what_is_named_and_lose_no_work(course, mon
     monkeypatch.chdir(course)
     solve(course)
     subprocess.run("git add -A && git -c user.name=a -c user.email=a@b commit -qm solved", shell=True, check=True)
-    ppo, answer = course / "minicai" / "ppo.py", read("minicai/ppo.py")
-
-    def run(*words):
-        exercise.main(list(words))
-        return ppo.read_text(), capsys.readouterr().out
-    assert "\ngae              4 points, laws: 3  minicai/ppo.py         advantages and returns" in run("list")[1]
-    text, _ = run("blank", "gae", "ppo_loss")
-    for line in ("def gae(reward: Tensor, value", "delta_t = r_t", 'raise NotImplementedError("exercise gae")\n'):
-        assert line in text
-    assert "reversed(range" not in text and "ratio.clamp" not in text and "last = mask" in text
-    ppo.write_text(mine := text.replace('raise NotImplementedError("exercise gae")', "return value, reward"))
-    bug = next(number for number, bug in MUSEUM.items() if bug["title"] == "no lambda")
-    for words in (["blank", "token_rewards"], ["bug", bug]):
-        with pytest.raises(UserError, match="minicai/ppo.py: not committed"):
-            run(*words)
-    assert ppo.read_text() == mine
-    text, _ = run("restore", "gae")
-    assert "reversed(range" in text and "ratio.clamp" not in text
-    assert run("restore", "ppo_loss")[0] == answer
+    ppo, bug = course / "minicai" / "ppo.py", next(n for n, bug in MUSEUM.items() if bug["title"] == "no lambda")
+    for step in table("session")["steps"]:
+        write(course, step.get("files", {}))
+        ppo.write_text(before := ppo.read_text().replace(*step.get("edit", ("", ""))))
+        monkeypatch.chdir(course / step.get("folder", "."))
+        with pytest.raises(UserError, match=step["refused"]) if "refused" in step else nullcontext() as refusal:
+            exercise.main(step["type"].format(bug=bug).split())
+        text, said = ppo.read_text(), capsys.readouterr().out
+        if "refused" in step:
+            assert text == before and "\n" not in str(refusal.value)
+        else:
+            assert (text == read("minicai/ppo.py")) == step["answer"]
+        for words, needed, banned in ((said, "says", "hides"), (text, "holds", "lacks")):
+            assert all(x in words for x in step.get(needed, [])) and not any(x in words for x in step.get(banned, []))
     assert "return value, reward" in (course / "gae.attempt").read_text() and not list(course.glob("ppo_loss.attempt"))
-    for words in (["blank"], ["bug"], ["bug", "0"], ["blank", "sorting"], ["check", "sorting"]):
-        with pytest.raises(UserError, match="expected (names|1 to)") as refusal:
-            run(*words)
-        assert "\n" not in str(refusal.value) and ppo.read_text() == answer
-    mine = dict(file="minicai/ppo.py", right="score[:, None]", wrong="score[None]", curves="Hm.")
-    (course / "mine.toml").write_text("\n".join(["[1]", *(f"{key} = {value!r}" for key, value in mine.items())]))
-    for words in (["bug", bug], ["bug", "1", "--faults", "mine.toml"]):
-        text, said = run(*words)
-        assert text != answer and "ppo" not in said and "gae" not in said
-        assert run("restore", *words[2:])[0] == answer
-    (course / "mine.toml").write_text((course / "mine.toml").read_text().replace("score[:, None]", "score[None:]"))
-    with pytest.raises(UserError, match="right line once"):
-        run("bug", "1", "--faults", "mine.toml")
-    monkeypatch.chdir(course / "tests")
-    with pytest.raises(UserError, match="folder of the repository"):
-        run("list")

@@ -162,24 +162,19 @@ TURNS = [("user", "Hi  there"), ("assistant", "well"), ("user", "1 + 1?\n\nHuman
 
 
 def test_turns_by_hand(trained):
-    (bpe, chat), (base, plain), (llama, header) = (trained[STYLES[i]] for i in (1, 3, 0))
+    chat, (base, plain) = trained[STYLES[1]][1], trained[STYLES[3]]
     def ids(bpe, *parts):
         return [i for part in parts for i in bpe.encode(part).ids]
-    asked = ids(bpe, "<|im_start|>user\n", TURNS[2][1], "<|im_end|>\n<|im_start|>assistant\n")
-    assert chat.prompt([]) == ids(bpe, "<|im_start|>assistant\n") and chat.prompt(TURNS[2:3]) == asked
-    assert chat.render(TURNS[2:]) == asked + ids(bpe, "2<|im_end|>")
-    assert plain.render(TURNS[:2]) == ids(base, "\n\nHuman:", " Hi  there", "\n\nAssistant:", " well<|endoftext|>")
-    assert plain.prompt(TURNS[:1], "I") == ids(base, "\n\nHuman:", " Hi  there", "\n\nAssistant:", " I")
+    for row in TABLE["turns"]:
+        theirs, ours = trained[row["tokenizer"]]
+        assert getattr(ours, row["act"])(row["talk"], *row.get("begun", [])) == ids(theirs, *row["is"])
+        assert {ours.end, ours.pad, *ours.ends} <= ours.stops and ours.pad != ours.end
     assert plain.decode(ids(base, " 2, I say\n\nHuman: why?<|endoftext|>")) == "2, I say"
     for talk in (TURNS, [("user", ""), ("assistant", "")]):                      # an empty turn has no space to lead it
         written = jinja2.Template(plain.chat_template()).render(messages=[
             {"role": role, "content": text} for role, text in talk])
         assert plain.render(talk) == ids(base, written)
-    assert header.prompt(TURNS[:1]) == ids(llama, "<|begin_of_text|><|start_header_id|>user<|end_header_id|>\n\n",
-                                           "Hi  there<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\n")
     assert chat.decode([*chat.encode("<think>"), chat.controls["<think>"], chat.end]) == "<think>" * 2
-    for ours in (chat, plain, header):
-        assert {ours.end, ours.pad, *ours.ends} <= ours.stops and ours.pad != ours.end
 
 
 @given(st.lists(st.sampled_from([*LLAMA, *CHATML, "<think>", "Human:", "\n"]) | st.text(max_size=9)).map("".join))

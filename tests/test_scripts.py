@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from fakes import STAGES, contents, main, save, tiny_assistant
+from fakes import STAGES, contents, main, save, table, tiny_assistant
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 import train_ppo
@@ -17,9 +17,8 @@ from minicai import feedback, finetune, ppo, revise
 from minicai.model import LanguageModel, ModelConfig
 from minicai.tools import evaluate
 
-ALL = {"config.json", "tokenizer.bpe", "weights.pt", "metrics.jsonl", "seconds.json"}
-WRITTEN = {"base": ALL, "sl": ALL | {"transcripts.jsonl", "constitution.txt"},
-           "rm": ALL | {"comparisons.jsonl", "report.json"}, "ppo": ALL | {"rollouts.jsonl"}}
+TABLE = table("written")
+WRITTEN = {stage: {*TABLE["every"].split(), *files.split()} for stage, files in TABLE["stages"].items()}
 
 
 def records(path):
@@ -70,12 +69,10 @@ def test_another_seed_writes_something_else(done, copied):
 def test_evaluation_has_its_shape(done):
     result = evaluate.evaluate(done[0], 8, "test", torch.device("cpu"))
     assert json.loads((done[0] / "evaluation.json").read_text()) == json.loads(json.dumps(result))
-    skills = {"critic", "reviser", "judge", "direct_judge"}
-    assert {"seed", "split", "probes", "models", "elo", "reward_model", "seconds"} | skills == set(result)
-    assert set(result["elo"]) == {"base", "sl", "rl", "dodges", "is right"}
-    assert set(result["models"]) == {"base", "sl", "rl"} and set(result["seconds"]) == set(WRITTEN)
+    for part, names in TABLE["evaluation"].items():
+        assert set(result[part] if part else result) == set(names)
     for found in (found[key] for found in result["models"].values() for key in ("t1", "greedy")):
-        assert set(found) == {"requests", "frames", "far_frames", "benign", "sensitive", "sensitive_frames"}
+        assert set(found) == set(TABLE["groups"])
         assert [len(found[name].pop("by_category")) for name in ("requests", "frames", "far_frames")] == [8] * 3
         assert all(abs(sum(row.values()) - 1) < 1e-3 for row in found.values())
 
