@@ -1,6 +1,9 @@
 """Stand-ins: an assistant that says what a script tells it and remembers what it was asked; a tiny real one."""
+import gzip
+import json
 import pkgutil
 import sys
+import tomllib
 from pathlib import Path
 
 import torch
@@ -9,18 +12,21 @@ import train_ppo
 import train_rm
 import train_sl
 from minicai.assistant import Assistant
+from minicai.checkpoint import save_model
 from minicai.model import LanguageModel, ModelConfig
 from minicai.tokens import Tokenizer
 
+close = torch.testing.assert_close
 BYTES = {bytes([i]): i for i in range(256)}            # the plainest tokenizer: a byte a token
 
 
-RULE = str(Path(__file__).parents[1] / "constitution.txt")
-STAGES = {"sl": (train_sl, dict(constitution=RULE, pretrain_steps=3, hidden_size=32, layers=1, red_team_prompts=8,
-                                helpful_prompts=8, revisions=2, batch=8, epochs=1, probes=8)),
-          "rm": (train_rm, dict(constitution=RULE, red_team_prompts=24, helpful_prompts=20, keep=0.5, samples=2,
-                                batch=12, epochs=1)),
-          "ppo": (train_ppo, dict(iterations=2, prompts=6, samples_per_prompt=2, max_new=16, minibatch=8, probes=8))}
+def table(name: str) -> dict:
+    """tests/`name`.toml, as it reads."""
+    return tomllib.loads(Path(__file__).with_name(f"{name}.toml").read_text("utf-8"))
+
+
+RULE, TINY = {"constitution": str(Path(__file__).parents[1] / "constitution.txt")}, table("tiny")
+STAGES = {"sl": (train_sl, TINY["sl"] | RULE), "rm": (train_rm, TINY["rm"] | RULE), "ppo": (train_ppo, TINY["ppo"])}
 
 
 class Scripted:
@@ -38,6 +44,15 @@ class Scripted:
         return torch.tensor([float(self.score(*row)) for row in zip(*lists, strict=True)])
 
 
+def write(folder, files):
+    """{name: what it holds}: text, or a list of records, a line of JSON each, zipped if so named; or {"hex": bytes}."""
+    for name, said in files.items():
+        text = said if isinstance(said, str) else "".join(json.dumps(record) + "\n" for record in said)
+        raw = gzip.compress(text.encode()) if name.endswith(".gz") else text.encode()
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(bytes.fromhex(said["hex"]) if isinstance(said, dict) else raw)
+
+
 def tiny_assistant(seed: int = 0, **settings) -> Assistant:
     torch.manual_seed(seed)
     shape = ModelConfig(261, hidden_size=24, intermediate_size=40, num_hidden_layers=2, num_attention_heads=4,
@@ -45,6 +60,12 @@ def tiny_assistant(seed: int = 0, **settings) -> Assistant:
     model = LanguageModel(shape).eval()
     torch.nn.init.normal_(model.model.embed_tokens.weight, std=0.3)
     return Assistant(model, Tokenizer(BYTES), torch.Generator().manual_seed(seed), **settings)
+
+
+def save(folder, model, tokenizer=None, training=()):
+    """Save a model in a new folder, with the tokenizer of bytes if no other is given."""
+    folder.mkdir()
+    save_model(folder, model, tokenizer or Tokenizer(BYTES), dict(training))
 
 
 def token_logp(logits, ids, temperature=1.0):

@@ -2,11 +2,9 @@
 import random
 
 import pytest
-from fakes import Scripted, tiny_assistant
+from fakes import Scripted, save, tiny_assistant
 
-from minicai.checkpoint import save_model
-from minicai.feedback import question_turns
-from minicai.revise import critique_turns, revision_turns
+from minicai import feedback, revise
 from minicai.tools import chat
 from minicai.toyworld import corpus
 from minicai.toyworld.world import SPLITS, World
@@ -29,10 +27,10 @@ def test_commands_put_the_methods_own_questions_to_the_base(models, capsys):
         talk.hear(line)
     assert models["rl"].asked == [[("user", "Hello?")]]
     assert models["base"].asked == [
-        [("user", "Hello?")], critique_turns("Hello?", "rl says", "Be kind."),
-        revision_turns("Hello?", "rl says", "Be kind.", "It is mean."),
-        question_turns("Hello?", "base says", "better", "Be kind.", True),
-        question_turns("Hello?", "better", "base says", "Be kind.", True)]
+        [("user", "Hello?")], revise.critique_turns("Hello?", "rl says", "Be kind."),
+        revise.revision_turns("Hello?", "rl says", "Be kind.", "It is mean."),
+        feedback.question_turns("Hello?", "base says", "better", "Be kind.", True),
+        feedback.question_turns("Hello?", "better", "base says", "Be kind.", True)]
     out = capsys.readouterr().out                                             # p = sigmoid((-1 - 2) / 2)
     assert all(words in out for words in ("rl    rl says", "critique  It is mean.", "revision  better", "-1.000",
                                           "+2.000", "p(base is better than rl) = 0.182"))
@@ -59,8 +57,7 @@ def test_words_that_the_world_never_says_are_named_to_a_base_of_the_world(traini
     prompts = [world.fill(frame, random.Random(0), tuple(SPLITS)).prompt for frame in world.frames]
     assert corpus.vocabulary(world).issuperset(corpus.words_of(" ".join(prompts)))
     for name in ("base", "ppo"):
-        (tmp_path / name).mkdir()
-        save_model(tmp_path / name, speaker.model, speaker.tokenizer, training)
+        save(tmp_path / name, speaker.model, training=training)
     chat.main([str(tmp_path), "--say=Shall I zorble Anna\u2019s cat, or anna's?", "--say=/judge Never zorble."])
     unmet = [line for line in capsys.readouterr().out.splitlines() if line.startswith("never met: ")]
     assert unmet == ["never met: Shall, zorble, anna", "never met: Never, zorble"] * named

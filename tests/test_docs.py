@@ -13,16 +13,12 @@ import pytest
 from fakes import STAGES
 
 import train_ppo
-import train_rm
-import train_sl
-from minicai import tools
-from minicai.run import parse_flags
+from minicai import run, tools
 from minicai.tools import lab
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 SECTIONS = {part.partition("\n")[0]: part for part in README.split("\n## ")}
-SCRIPTS = {"train_sl.py": train_sl, "train_rm.py": train_rm, "train_ppo.py": train_ppo}
 TINY = {"evaluate": "--probes 8", "chat": "--say hi", "constitution": "--requests 1"}
 COMMANDS = [line.split("#")[0] for block in re.findall(r"```sh\n(.*?)```", README, re.DOTALL)
             for line in re.split(r"\n|&&|;", block.replace("\\\n", " ")) if "python train_" in line]
@@ -38,7 +34,7 @@ def test_the_map_names_every_room_and_no_other():
 @pytest.mark.parametrize("command", COMMANDS)
 def test_the_scripts_understand_the_commands(command):
     _, script, *flags = shlex.split(command)
-    parse_flags(SCRIPTS[script].Config, "", flags)
+    run.parse_flags(STAGES[re.findall("_(.+).py", script)[0]][0].Config, "", flags)
 
 
 def test_the_commands_of_the_tour_do_their_work_on_a_tiny_run(done, tmp_path, monkeypatch):

@@ -4,13 +4,12 @@ import random
 
 import pytest
 import torch
-from fakes import Scripted, tiny_assistant
+from fakes import Scripted, close, tiny_assistant
 
 import minicai.feedback as feedback
 from minicai.feedback import CHOICE, OPTIONS, QUESTION, REASONING, Comparison, ask, compare, compare_in_order, label
 from minicai.sample import generate
 
-close = torch.testing.assert_close
 WORTH = {"no": 0.0, "well": 1.0, "fine": 2.5}
 PRINCIPLES = ["Be kind.", "Be brief.", "Be brave."]
 

@@ -1,5 +1,4 @@
 """Laws of open weights: what is loaded or saved speaks as in transformers; whatever could make it differ is refused."""
-import gzip
 import json
 import random
 import re
@@ -12,11 +11,11 @@ from unicodedata import category, combining, ucd_3_2_0
 import jinja2
 import pytest
 import torch
-from fakes import main, tiny_assistant
+from fakes import main, save, table, tiny_assistant, write
 from hypothesis import given
 from hypothesis import strategies as st
 
-from minicai import UserError, checkpoint, hf, hf_bpe, hf_tokens, preference, tools
+from minicai import UserError, assistant, checkpoint, hf, hf_bpe, hf_tokens, preference, tools
 from minicai import model as models
 from minicai.tokens import Tokenizer, pad
 from minicai.toyworld.bpe import train_bpe
@@ -27,14 +26,9 @@ safetensors = pytest.importorskip("safetensors.torch")
 pytestmark = pytest.mark.hf
 LLAMA = "<|begin_of_text|> <|end_of_text|> <|start_header_id|> <|end_header_id|> <|eot_id|>".split()
 CHATML = "<|endoftext|> <|im_start|> <|im_end|>".split()
-SCALED = {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
-          "original_max_position_embeddings": 32}
-# transformers' class, rope, tied?, the style of the tokenizer and what ends a reply
-FAMILIES = {"llama3": ("Llama", SCALED, False, "llama3 <|eot_id|>"), "qwen2": ("Qwen2", {}, True, "qwen <|im_end|>"),
-            "smollm2": ("Llama", {}, True, "smollm2 <|im_end|>"), "qwen3": ("Qwen3", {}, False, "qwen <|im_end|>")}
+TABLE = table("open_weights")
+FAMILIES = TABLE["families"]
 STYLES = ["llama3 <|eot_id|>", "qwen <|im_end|>", "smollm2 <|im_end|>", "gpt2 <|endoftext|>", "llama3 <|end_of_text|>"]
-SIZES = dict(hidden_size=48, intermediate_size=40, num_hidden_layers=2, num_attention_heads=6, num_key_value_heads=2,
-             head_dim=16, max_position_embeddings=300)
 TEXT = "".join((Path(__file__).parents[1] / name).read_text() for name in ("LICENSE", "constitution.txt")) + """
     We'll sell 1234567 if he'd NOT -- f(x) = {y[0]}; ///   \t\r\n\n  naïve Übermut 東京へ行く
     Привет e\u0301 a\u0308 é ä ½ ⅷ 🙂 \u3000 x\u200by """
@@ -71,13 +65,14 @@ def trained():
 def folders(trained, tmp_path_factory):
     """For each family a folder and its model in transformers, no weight of which is 0 or 1."""
     made = {}
-    for family, (kind, rope, tied, style) in FAMILIES.items():
-        (bpe, ours), folder = trained[style], tmp_path_factory.mktemp(family)
-        config = getattr(transformers, kind + "Config")(
-            vocab_size=ours.vocab_size + 9, **SIZES, rope_parameters={"rope_type": "default", "rope_theta": 5e3} | rope,
-            tie_word_embeddings=tied, eos_token_id=ours.end)
+    for family, kind in FAMILIES.items():
+        (bpe, ours), folder = trained[kind["tokenizer"]], tmp_path_factory.mktemp(family)
+        rope = {"rope_type": "default", "rope_theta": 5e3} | kind.get("rope", {})
+        config = getattr(transformers, kind["class"] + "Config")(
+            vocab_size=ours.vocab_size + 9, **TABLE["sizes"], rope_parameters=rope, tie_word_embeddings=kind["tied"],
+            eos_token_id=ours.end)
         torch.manual_seed(1)
-        twin = getattr(transformers, kind + "ForCausalLM")(config).eval()
+        twin = getattr(transformers, kind["class"] + "ForCausalLM")(config).eval()
         for name, parameter in twin.named_parameters():
             torch.nn.init.normal_(parameter, 1.0 if "norm" in name else 0.0, 0.5 if parameter.ndim == 1 else 0.15)
         twin.save_pretrained(folder)
@@ -108,7 +103,7 @@ def test_logits_equal_transformers_whole_or_in_shards_in_both_spellings(folders,
     (tmp_path / "generation_config.json").unlink()
     again, _ = hf.load(tmp_path)
     assert len([*tmp_path.glob("model-*")]) > 2 and again.config == model.config and gap(again, twin) <= 1e-6
-    assert (again.lm_head.weight is again.model.embed_tokens.weight) == FAMILIES[family][2]
+    assert (again.lm_head.weight is again.model.embed_tokens.weight) == FAMILIES[family]["tied"]
 
 
 def interleaved(x, cos, sin):
@@ -167,24 +162,19 @@ TURNS = [("user", "Hi  there"), ("assistant", "well"), ("user", "1 + 1?\n\nHuman
 
 
 def test_turns_by_hand(trained):
-    (bpe, chat), (base, plain), (llama, header) = (trained[STYLES[i]] for i in (1, 3, 0))
+    chat, (base, plain) = trained[STYLES[1]][1], trained[STYLES[3]]
     def ids(bpe, *parts):
         return [i for part in parts for i in bpe.encode(part).ids]
-    asked = ids(bpe, "<|im_start|>user\n", TURNS[2][1], "<|im_end|>\n<|im_start|>assistant\n")
-    assert chat.prompt([]) == ids(bpe, "<|im_start|>assistant\n") and chat.prompt(TURNS[2:3]) == asked
-    assert chat.render(TURNS[2:]) == asked + ids(bpe, "2<|im_end|>")
-    assert plain.render(TURNS[:2]) == ids(base, "\n\nHuman:", " Hi  there", "\n\nAssistant:", " well<|endoftext|>")
-    assert plain.prompt(TURNS[:1], "I") == ids(base, "\n\nHuman:", " Hi  there", "\n\nAssistant:", " I")
+    for row in TABLE["turns"]:
+        theirs, ours = trained[row["tokenizer"]]
+        assert getattr(ours, row["act"])(row["talk"], *row.get("begun", [])) == ids(theirs, *row["is"])
+        assert {ours.end, ours.pad, *ours.ends} <= ours.stops and ours.pad != ours.end
     assert plain.decode(ids(base, " 2, I say\n\nHuman: why?<|endoftext|>")) == "2, I say"
     for talk in (TURNS, [("user", ""), ("assistant", "")]):                      # an empty turn has no space to lead it
         written = jinja2.Template(plain.chat_template()).render(messages=[
             {"role": role, "content": text} for role, text in talk])
         assert plain.render(talk) == ids(base, written)
-    assert header.prompt(TURNS[:1]) == ids(llama, "<|begin_of_text|><|start_header_id|>user<|end_header_id|>\n\n",
-                                           "Hi  there<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\n")
     assert chat.decode([*chat.encode("<think>"), chat.controls["<think>"], chat.end]) == "<think>" * 2
-    for ours in (chat, plain, header):
-        assert {ours.end, ours.pad, *ours.ends} <= ours.stops and ours.pad != ours.end
 
 
 @given(st.lists(st.sampled_from([*LLAMA, *CHATML, "<think>", "Human:", "\n"]) | st.text(max_size=9)).map("".join))
@@ -229,8 +219,7 @@ def test_a_reward_model_becomes_a_classifier_with_one_label_and_the_command_writ
     torch.nn.init.normal_(judge.score.weight)
     preference.normalise(judge, torch.tensor([2.0, 5.0, 11.0]))
     for name, saved in (("rm", judge), ("ppo", model)):
-        (tmp_path / name).mkdir()
-        checkpoint.save_model(tmp_path / name, saved, tokenizer, {})
+        save(tmp_path / name, saved, tokenizer)
         monkeypatch.setattr(sys, "argv", ["minicai", "export", str(tmp_path / name), str(tmp_path / f"{name}_out")])
         tools.main()
     twin = transformers.AutoModelForSequenceClassification.from_pretrained(tmp_path / "rm_out").eval()
@@ -247,62 +236,48 @@ def test_a_reward_model_becomes_a_classifier_with_one_label_and_the_command_writ
         assert named in capsys.readouterr().err
 
 
-CONFIG, TOKENS, WEIGHTS, INDEX = "config.json", "tokenizer.json", "model.safetensors", "model.safetensors.index.json"
-POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 3\n"
+def remerged(path, act):
+    spec = json.loads(path.read_text())
+    act(spec["model"]["merges"])
+    path.write_text(json.dumps(spec))
 
 
-@pytest.mark.parametrize("file, change, named", [
-    (CONFIG, None, "config.json: cannot be read"), (CONFIG, b"[]", "config.json"), (CONFIG, b"{", "expected a JSON"),
-    (CONFIG, {"model_type": "mistral"}, "type mistral"), (CONFIG, {"architectures": ["Qwen2Model"]}, "Qwen2Model"),
-    (CONFIG, {"quantization_config": {"bits": 4}}, "quantization_config"), (CONFIG, {"hidden_act": "gelu"}, "gelu"),
-    (CONFIG, {"use_sliding_window": True}, "use_sliding_window"), (CONFIG, {"hidden_size": None}, "hidden_size None"),
-    (CONFIG, {"layer_types": ["full_attention", "sliding_attention"]}, "sliding_attention"),
-    (CONFIG, {"rope_parameters": {"rope_type": "yarn"}}, "yarn"), (CONFIG, {"rope_parameters": [1]}, "config.json"),
-    (CONFIG, {"eos_token_id": 5}, "eos_token_id [5]"), (CONFIG, {"eos_token_id": None}, "eos_token_id"),
-    (CONFIG, {"vocab_size": 300}, "another's tokenizer?"), (CONFIG, {"num_hidden_layers": 3}, "weights are not those"),
-    (CONFIG, {"intermediate_size": 44}, "weights are not those"), (CONFIG, {"model_type": "qwen3"}, "Missing key"),
-    (TOKENS, None, "SentencePiece"), (TOKENS, POINTER, "Git LFS"), (TOKENS, b"{}", "tokenizer.json: KeyError"),
-    (TOKENS, {"model": {"type": "Unigram"}}, "Unigram as Sentence"), (TOKENS, {"decoder": {"type": "Fuse"}}, "BPE"),
-    (TOKENS, {"model": {"byte_fallback": True}}, "SentencePiece"), (TOKENS, {"model": {"dropout": 0.1}}, "dropout"),
-    (TOKENS, {"model": {"vocab": lambda old: old | {"\u2581the": 599}}}, "SentencePiece"),
-    (TOKENS, {"model": {"merges": lambda old: old[1:]}}, "do not lead to its token"),
-    (TOKENS, {"model": {"merges": lambda old: [*old[:20], *old[21:], old[20]]}}, "order of its merges"),
-    (TOKENS, {"added_tokens": lambda old: [token | {"lstrip": True} for token in old]}, "lstrip"),
-    (TOKENS, {"added_tokens": lambda old: [token | {"id": 7} for token in old]}, "share one id"),
-    (TOKENS, {"normalizer": {"type": "NFKC"}}, "normalizer"), (TOKENS, {"pre_tokenizer": None}, "pre-tokenizer"),
-    (WEIGHTS, None, "model.safetensors: expected"), (WEIGHTS, POINTER, "Git LFS"), (WEIGHTS, b"\x80" * 99, WEIGHTS),
-    (WEIGHTS, lambda old: old[:-9], WEIGHTS), (WEIGHTS, "int8", "torch.int8, so the weights are quantised"),
-    (INDEX, {"weight_map": {"x": "model-2.safetensors"}}, "model-2.safetensors: expected"),
-    (INDEX, {"weight_map": {"x": "../x.safetensors"}}, "x.safetensors: expected"), (INDEX, {}, "weight_map")])
-def test_a_folder_that_is_not_supported_is_refused_by_name_in_one_line(file, change, named, folders, tmp_path):
-    def changed(old, new):                          # by a value, by a function of the old one; inside `model` likewise
-        return old | {key: changed(old[key], value) if key == "model" else value(old[key]) if callable(value) else value
-                      for key, value in new.items()}
+def changed(old, new):
+    """A value, or the old one with these keys of it changed; of a list these keys of all its parts."""
+    if old is None or not isinstance(new, dict):
+        return new
+    if isinstance(old, list):
+        return [changed(part, new) for part in old]
+    return old | {key: changed(old.get(key), new[key]) for key in new}
+
+
+TOKENS, WEIGHTS, INDEX = "tokenizer.json", "model.safetensors", "model.safetensors.index.json"
+REFUSED = [(file, row) for file, rows in TABLE["refused"].items() for row in rows] + [
+    (TOKENS, dict(says="do not lead to its token", does=lambda path: remerged(path, lambda x: x.pop(0)))),
+    (TOKENS, dict(says="order of its merges", does=lambda path: remerged(path, lambda x: x.append(x.pop(20))))),
+    (WEIGHTS, dict(says=WEIGHTS, does=lambda path: path.write_bytes(path.read_bytes()[:-9]))),
+    (WEIGHTS, dict(says="torch.int8, so the weights are quantised", does=lambda path: safetensors.save_file(
+        {"x": torch.zeros(3, dtype=torch.int8)}, path)))]
+
+
+@pytest.mark.parametrize("file, row", REFUSED)
+def test_a_folder_that_is_not_supported_is_refused_by_name_in_one_line(file, row, folders, tmp_path):
     shutil.copytree(folders["qwen2"][0], tmp_path, dirs_exist_ok=True)
     (tmp_path / "generation_config.json").unlink()
     (tmp_path / "tokenizer.model").touch()
-    path = tmp_path / file
-    old = path.read_bytes() if path.exists() else b"{}"
-    if file == INDEX or change is None:
-        (tmp_path / (WEIGHTS if file == INDEX else file)).unlink()
-    if isinstance(change, dict):
-        path.write_text(json.dumps(changed(json.loads(old), change)))
-    elif change == "int8":
-        safetensors.save_file({"x": torch.zeros(3, dtype=torch.int8)}, path)
-    elif change is not None:
-        path.write_bytes(change(old) if callable(change) else change)
+    if file == INDEX:
+        (tmp_path / WEIGHTS).rename(tmp_path / INDEX).write_text("{}")
+    if "change" in row:
+        old = json.loads((tmp_path / file).read_text())
+        write(tmp_path, {file: json.dumps(changed(old, json.loads(row["change"])))})
+    elif "holds" in row:
+        write(tmp_path, {file: row["holds"]})
+    else:
+        row.get("does", Path.unlink)(tmp_path / file)
     with pytest.raises(UserError) as error:
         hf.load(tmp_path)
-    assert named in str(error.value) and str(tmp_path) in str(error.value) and "\n" not in str(error.value)
+    assert row["says"] in str(error.value) and str(tmp_path) in str(error.value) and "\n" not in str(error.value)
     assert "/../" not in str(error.value)                                        # no shard is looked for outside
-
-
-FILES = {"red.json": [{"transcript": f"\n\nHuman: How do I {act}?\n\nAssistant: So."} for act in ("lie", "rob", "con")],
-         "shots.jsonl": [{"prompt": "How?", "response": "So.", "principle": "Do no harm.", "critique": "It harms.",
-                          "revision": "No."}, {"prompt": "How?", "a": "So.", "b": "No.", "better": "B"}],
-         "human.jsonl.gz": [{"chosen": f"\n\nHuman: Hi {i}\n\nAssistant: Yes.", "rejected":
-                             f"\n\nHuman: Hi {i}\n\nAssistant: Why?"} for i in range(6)],
-         "hhh.jsonl": [{"prompt": "Hi", "corrects": ["Yes."], "incorrects": ["No.", "Why?"]}] * 3}
 
 
 @pytest.mark.parametrize("family", ["qwen2", "llama3"])
@@ -311,10 +286,7 @@ def test_the_three_scripts_run_on_open_weights_and_peoples_files_to_a_folder_tha
     monkeypatch.chdir(tmp_path)
     shutil.copytree(folders[family][0], "open")
     (spec := Path("open/config.json")).write_text(spec.read_text().replace('ings": 300', 'ings": 1500'))
-    for name, rows in FILES.items():
-        text = json.dumps(rows) if name == "red.json" else "".join(json.dumps(row) + "\n" for row in rows)
-        Path(name).write_bytes(gzip.compress(text.encode()) if "gz" in name else text.encode())
-    Path("kind.txt").write_text("Why is the sky blue?\nWhat is a cat?\nWho made the moon?\n")
+    write(tmp_path, TABLE["files"])
     few = dict(few_shot="shots.jsonl", max_new=6, micro_batch=2)
     main("sl", "run", base="open", red_team="red.json", helpful="kind.txt", **few)
     main("rm", "run", comparisons="human.jsonl.gz", helpful_prompts=5, **few)
@@ -335,7 +307,7 @@ def test_the_three_scripts_run_on_open_weights_and_peoples_files_to_a_folder_tha
         "a cat", add_special_tokens=False) == ours.encode("a cat")
     with pytest.raises(UserError, match="does not know the embedded world"):
         World.of(Path("run"))
-    monkeypatch.setattr("minicai.assistant.Assistant.reply", lambda self, some, *_, **__: [
+    monkeypatch.setattr(assistant.Assistant, "reply", lambda self, some, *_, **__: [
         f"No {len(asked)}." for turns in some if not asked.append(turns)])
     main("rm", "run", overwrite=True, **few)                  # nobody labels harmless answers: none is drawn
     assert len(asked) == 2 * 3 + 256 + 2 * 2 * 2              # pairs, SL's usual answers, two pairs judged

@@ -12,11 +12,8 @@ FILES = {".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix("._
          for path in sorted((ROOT / "minicai").rglob("*.py"))} | SCRIPTS
 TEXT = {name: path.read_text(encoding="utf-8") for name, path in FILES.items()}
 TREE = {name: ast.parse(text) for name, text in TEXT.items()}
-# A room imports from the floors below; within `beside` and `roof` from its own floor as well.
-FLOORS = {"cellar": "minicai rope shape tokens tensors", "ground": "constitution model optimise hf_bpe",
-          "first": "sample preference ppo finetune hf_tokens", "second": "assistant revise feedback rollout checkpoint",
-          "beside": "toyworld hf data", "roof": "run tools __main__ " + " ".join(SCRIPTS)}
-FLOOR = {room: i for i, rooms in enumerate(FLOORS.values()) for room in rooms.split()}
+HOUSE = tomllib.loads((ROOT / "tests" / "house.toml").read_text())
+FLOOR = {room: i for i, rooms in enumerate(HOUSE["floors"].values()) for room in rooms.split()}
 BLOCKS = (ast.For, ast.While, ast.If, ast.With, ast.Try)
 
 
@@ -44,18 +41,14 @@ def depth(node):
     return max((depth(c) + deeper for c, deeper in zip(inner, own, strict=True)), default=0)
 
 
-def lines(names):
-    return sum(TEXT[name].count("\n") for name in names)
-
-
-def said(names):
+def said(texts):
     """Lines that say something: code, comments, docstrings; blank lines are free."""
-    return sum(bool(line.strip()) for name in names for line in TEXT[name].splitlines())
+    return sum(bool(line.strip()) for text in texts for line in text.splitlines())
 
 
 @pytest.mark.parametrize("name", FILES)
 def test_a_file_is_one_idea_and_imports_from_floors_below(name):
-    assert lines([name]) <= (120 if name in SCRIPTS else 200) and ast.get_docstring(TREE[name])
+    assert TEXT[name].count("\n") <= (120 if name in SCRIPTS else 200) and ast.get_docstring(TREE[name])
     for other in imports(name):
         here, there = FLOOR[room(name)], FLOOR[room(other)]
         assert there < here or here == there >= FLOOR["toyworld"], f"{name} imports {other}"
@@ -80,15 +73,11 @@ def test_every_public_function_of_the_method_says_what_it_does():
         f, ast.FunctionDef) and not f.name.startswith("_") and f.name != "main" and not ast.get_docstring(f)]
 
 
-@pytest.mark.parametrize("what, most", [("", 1300), ("toyworld", 700), ("hf hf_tokens hf_bpe data", 400),
-                                        ("tools", 900), ("all", 3300)])
-def test_budgets_are_kept(what, most):
-    """The nameless one is the method, the three scripts included."""
-    others = {"toyworld", "tools", *"hf hf_tokens hf_bpe data".split()}
-    rooms = {"": {*FLOOR} - others, "all": {*FLOOR}}.get(what, what.split())
-    assert said(name for name in FILES if room(name) in rooms) <= most
-    assert sum(bool(line.strip()) for path in (ROOT / "tests").glob("*.py")
-               for line in path.read_text().splitlines()) <= 3000
+@pytest.mark.parametrize("budget", HOUSE["budgets"])
+def test_budgets_are_kept(budget):
+    rooms = budget["rooms"].split() if "rooms" in budget else {*FLOOR} - set(budget["but"].split())
+    assert said(TEXT[name] for name in FILES if room(name) in rooms) <= budget["lines"]
+    assert said(path.read_text() for path in (ROOT / "tests").glob("*.py")) <= 3000
 
 
 def test_nothing_that_was_read_is_ever_run():

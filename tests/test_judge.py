@@ -1,23 +1,17 @@
 """Laws of evaluation without gold: what a judge of known taste must find."""
+import test_feedback as feedback
 import torch
-from fakes import Scripted
+from fakes import close
 
-from minicai.feedback import OPTIONS
 from minicai.tools import judge
 
-WORTH = {"no": 0.0, "well": 1.0, "fine": 2.5}
-close = torch.testing.assert_close
-
-
-def taste(turns, begun, ending):
-    a, b = (WORTH[turns[0][1].split(f"({letter}) ")[1].split("\n")[0]] for letter in "AB")
-    return (a - b) * (0.5 if ending == OPTIONS[0] else -0.5) + 0.3                   # log-odds a - b, and a bias
+TASTE = feedback.judge(bias=0.3)                           # log-odds a - b, and a liking for (A)
 
 
 def test_wins_are_mean_probabilities_and_elo_follows_from_them():
     answers = {"x": ["fine", "no", "well"], "y": ["no", "no", "well"], "z": ["well", "fine", "no"]}
-    found = judge.contest(Scripted(score=taste), ["1?", "2?", "3?"], answers, "Be kind.", resamples=40)
-    p = torch.tensor([[[torch.sigmoid(torch.tensor(WORTH[a[i]] - WORTH[b[i]])) for i in range(3)]
+    found = judge.contest(TASTE, ["1?", "2?", "3?"], answers, "Be kind.", resamples=40)
+    p = torch.tensor([[[torch.sigmoid(torch.tensor(feedback.WORTH[a[i]] - feedback.WORTH[b[i]])) for i in range(3)]
                        for b in answers.values()] for a in answers.values()])
     close(found["wins"], {f"{a} over {b}": round(p["xyz".index(a), "xyz".index(b)].mean().item(), 3)
                           for a, b in ("xy", "xz", "yz")})
@@ -28,7 +22,7 @@ def test_wins_are_mean_probabilities_and_elo_follows_from_them():
 
 def test_a_judge_is_tested_against_what_is_known_to_be_better():
     rows = [("?", "fine", "no"), ("?", "well", "no"), ("?", "no", "fine"), ("?", "no", "no")]
-    found = judge.tested(Scripted(score=taste), rows)
+    found = judge.tested(TASTE, rows)
     assert found["questions"] == 4 and found["accuracy"] == 2.5 / 4
     said = torch.tensor([1 / (1 + 2.718281828 ** -x) for x in (2.5, -1, -2.5, 0)])      # odd rows stand the other way
     assert [row["pairs"] for row in found["calibration"]] == [1, 1, 1, 1]

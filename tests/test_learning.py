@@ -8,17 +8,13 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from fakes import close, table, write
 
-import minicai.checkpoint as checkpoint
-import minicai.finetune as finetune
-import minicai.optimise as optimise
-from minicai import UserError, rollout, run
+from minicai import UserError, checkpoint, finetune, optimise, rollout, run, tensors
 from minicai import model as models
 from minicai.model import LanguageModel, ScalarModel
-from minicai.tensors import action_mask
-from minicai.tensors import checkpoint as checkpoint_part
 
-close = torch.testing.assert_close
+OTHER = "\n".join(f"{b64encode(bytes([i])).decode()} {i}" for i in range(256))               # another vocabulary
 TURNS = [("user", "the cat"), ("assistant", "sat"), ("user", "a mat"), ("assistant", "banana")]
 
 
@@ -70,14 +66,15 @@ def test_micro_batches_and_slices_of_the_vocabulary_change_neither_value_nor_gra
 
     def work():
         policy.zero_grad()
-        new = rollout.look(policy, judge, ids, action_mask(ids, torch.full([5], 2), torch.arange(59, 64)), 0.7)
+        new = rollout.look(policy, judge, ids, tensors.action_mask(ids, torch.full([5], 2), torch.arange(59, 64)), 0.7)
         loss = finetune.sequence_loss(policy, ids, weight) + (new.logp * new.entropy - new.value).square().mean()
         loss.backward()
         return [loss.detach(), new.logp.detach(), *(p.grad for p in policy.parameters())]
     whole, calls = work(), []
     monkeypatch.setattr(judge.model, "micro_batch", rows)
     monkeypatch.setattr("minicai.model.CELLS", cells)
-    monkeypatch.setattr("minicai.tensors.checkpoint", lambda f, *x, **k: calls.append(1) or checkpoint_part(f, *x, **k))
+    monkeypatch.setattr(tensors, "checkpoint", lambda f, *x, part=tensors.checkpoint, **k: calls.append(1) or part(
+        f, *x, **k))
     close(work(), whole, rtol=1e-4, atol=1e-5)
     assert calls
 
@@ -153,16 +150,11 @@ def test_a_loaded_model_is_bitwise_the_saved_one(tmp_path, speaker, judge, token
         checkpoint.load_model(tmp_path, other)
 
 
-@pytest.mark.parametrize("file, content", [
-    ("CONFIG", None), ("CONFIG", b"{"), ("CONFIG", b'{"model": {"vocab_size": 9}}'), ("CONFIG", b'{"model": {"x": 9}}'),
-    ("TOKENS", None), ("TOKENS", b"YQ== 0"), ("WEIGHTS", None), ("WEIGHTS", b""), ("WEIGHTS", b"PK\x03\x04cut"),
-    ("TOKENS", b"\n".join(b"%b %d" % (b64encode(bytes([i])), i) for i in range(256))),      # of another vocabulary
-    ("WEIGHTS", b"cbuiltins\nexec\n(S'raise SystemExit(1)'\ntR."),                          # a pickle that runs code
-])
-def test_a_folder_without_a_model_is_refused_in_one_line_that_names_it(tmp_path, speaker, tokenizer, file, content):
+@pytest.mark.parametrize("row", [*table("bad_input")["folders"], dict(file="tokenizer.bpe", holds=OTHER)])
+def test_a_folder_without_a_model_is_refused_in_one_line_that_names_it(tmp_path, speaker, tokenizer, row):
     checkpoint.save_model(tmp_path, speaker, tokenizer, {})
-    path = tmp_path / {"TOKENS": "tokenizer.bpe"}.get(file, getattr(checkpoint, file))
-    path.unlink() if content is None else path.write_bytes(content)
+    (tmp_path / row["file"]).unlink()
+    write(tmp_path, {row["file"]: row["holds"]} if "holds" in row else {})
     with pytest.raises(UserError) as refusal:
         checkpoint.load_model(tmp_path)
     assert str(tmp_path) in str(refusal.value) and "\n" not in str(refusal.value)

@@ -5,11 +5,10 @@ from dataclasses import asdict
 import pytest
 import torch
 import torch.nn.functional as F
-from fakes import token_logp
+from fakes import close, token_logp
 
 import minicai.model as models
 
-close = torch.testing.assert_close
 SWITCHES = [{}, {"tie_word_embeddings": False}, {"qk_norm": False}, {"qk_norm": False, "attention_bias": True}]
 IDS = torch.tensor([[7, 3, 60, 3, 22, 0, 41, 7], [5, 5, 9, 1, 2, 33, 4, 58]])
 

@@ -2,14 +2,11 @@
 from dataclasses import replace
 
 import torch
-from fakes import token_logp
+from fakes import close, token_logp
 
-import minicai.rollout as rollout
+from minicai import ppo, rollout, tensors
 from minicai.model import ScalarModel
-from minicai.ppo import ppo_loss, sequence_kl
-from minicai.tensors import entropy
 
-close = torch.testing.assert_close
 PROMPTS = ["the cat", "a banana on the mat", "b"]
 
 
@@ -35,22 +32,22 @@ def test_what_is_written_down_is_the_policy_at_its_temperature(speaker, judge, t
     close(out.old.logp, token_logp(logits, ids, 0.5).detach() * mask, atol=1e-5, rtol=1e-5)
     assert out.stats["lp_gap_max"] < 1e-5                                        # the sampler's log-probs against these
     new = rollout.look(speaker, judge, ids, mask, 0.5)
-    close(new.entropy, entropy(logits, 0.5).detach() * mask, atol=1e-5, rtol=1e-5)
+    close(new.entropy, tensors.entropy(logits, 0.5).detach() * mask, atol=1e-5, rtol=1e-5)
     assert new.logp.requires_grad and new.value.requires_grad and not out.old.logp.requires_grad
 
 
 def test_at_first_the_kl_and_the_values_are_zero_and_every_ratio_is_one(speaker, tiny, tokenizer):
     critic = ScalarModel(speaker.model)
     old = roll(speaker, critic, tokenizer, temperature=0.5).old
-    assert (sequence_kl(old) == 0).all() and (old.value == 0).all()
+    assert (ppo.sequence_kl(old) == 0).all() and (old.value == 0).all()
     old = replace(old, adv=torch.randn(old.logp.shape), ret=old.value)
     for rows in ([7, 2], [0, 3, 17]):                                            # in whatever minibatch
         part = old.rows(torch.tensor(rows))
         new = rollout.look(speaker, critic, part.ids, part.mask, 0.5)
         close((new.logp - part.logp).exp(), torch.ones(part.mask.shape), atol=1e-5, rtol=0)
-        assert ppo_loss(new, part)[1]["clipfrac"] == 0
+        assert ppo.ppo_loss(new, part)[1]["clipfrac"] == 0
     other = roll(speaker, critic, tokenizer, reference=tiny(vocab_size=tokenizer.vocab_size)).old
-    assert (sequence_kl(other) != 0).all() and (other.logp_ref[~other.mask] == 0).all()
+    assert (ppo.sequence_kl(other) != 0).all() and (other.logp_ref[~other.mask] == 0).all()
 
 
 def test_what_a_person_reads_of_a_row_are_its_own_numbers(speaker, judge, tiny, tokenizer):

@@ -1,12 +1,11 @@
 """Laws of sampling: what is drawn follows the policy softmax(logits / T), what is reported is its log-probability."""
 import pytest
 import torch
-from fakes import token_logp
+from fakes import close, token_logp
 
 import minicai.sample as sample
 from minicai.tokens import pad
 
-close = torch.testing.assert_close
 PROMPTS = [[1, 2, 3], [4], [5, 6, 7, 8, 9, 10, 11], [4, 12]]
 STOPS = set(range(20, 40, 2))
 

@@ -9,21 +9,16 @@ from pathlib import Path
 
 import pytest
 import torch
-from fakes import STAGES, contents, main, tiny_assistant
+from fakes import STAGES, contents, main, save, table, tiny_assistant
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 import train_ppo
-from minicai.checkpoint import save_model
-from minicai.feedback import Comparison
-from minicai.finetune import finetune, response_example
+from minicai import feedback, finetune, ppo, revise
 from minicai.model import LanguageModel, ModelConfig
-from minicai.ppo import New, Old, ppo_loss
-from minicai.revise import Revision
 from minicai.tools import evaluate
 
-ALL = {"config.json", "tokenizer.bpe", "weights.pt", "metrics.jsonl", "seconds.json", "manifest.sha256"}
-WRITTEN = {"base": ALL, "sl": ALL | {"transcripts.jsonl", "constitution.txt"},
-           "rm": ALL | {"comparisons.jsonl", "report.json"}, "ppo": ALL | {"rollouts.jsonl"}}
+TABLE = table("written")
+WRITTEN = {stage: {*TABLE["every"].split(), *files.split()} for stage, files in TABLE["stages"].items()}
 
 
 def records(path):
@@ -40,8 +35,8 @@ def test_each_stage_writes_what_it_promises_and_leaves_the_stages_before_as_they
     run, after = done
     assert {path.name: {file.name for file in path.iterdir()} for path in run.iterdir() if path.is_dir()} == WRITTEN
     assert after[0].items() <= after[1].items() <= after[2].items()
-    transcripts = [Revision(**record) for record in records(run / "sl" / "transcripts.jsonl")]
-    comparisons = [Comparison(**record) for record in records(run / "rm" / "comparisons.jsonl")]
+    transcripts = [revise.Revision(**record) for record in records(run / "sl" / "transcripts.jsonl")]
+    comparisons = [feedback.Comparison(**record) for record in records(run / "rm" / "comparisons.jsonl")]
     assert [len(part) for r in transcripts for part in (r.principles, r.critiques, r.revisions)] == [2] * 24
     assert [c.source for c in comparisons if 0 <= c.p_a <= 1] == ["ai"] * 12 + ["human"] * 10
     for r in records(run / "ppo" / "rollouts.jsonl"):                     # each token's numbers make up the response's
@@ -74,12 +69,10 @@ def test_another_seed_writes_something_else(done, copied):
 def test_evaluation_has_its_shape(done):
     result = evaluate.evaluate(done[0], 8, "test", torch.device("cpu"))
     assert json.loads((done[0] / "evaluation.json").read_text()) == json.loads(json.dumps(result))
-    skills = {"critic", "reviser", "judge", "direct_judge"}
-    assert {"seed", "split", "probes", "models", "elo", "reward_model", "seconds"} | skills == set(result)
-    assert set(result["elo"]) == {"base", "sl", "rl", "dodges", "is right"}
-    assert set(result["models"]) == {"base", "sl", "rl"} and set(result["seconds"]) == set(WRITTEN)
+    for part, names in TABLE["evaluation"].items():
+        assert set(result[part] if part else result) == set(names)
     for found in (found[key] for found in result["models"].values() for key in ("t1", "greedy")):
-        assert set(found) == {"requests", "frames", "far_frames", "benign", "sensitive", "sensitive_frames"}
+        assert set(found) == set(TABLE["groups"])
         assert [len(found[name].pop("by_category")) for name in ("requests", "frames", "far_frames")] == [8] * 3
         assert all(abs(sum(row.values()) - 1) < 1e-3 for row in found.values())
 
@@ -97,9 +90,9 @@ def test_loss_advantage_and_reward_are_plugs_and_samples_fill_the_group(copied):
     main("ppo", copied, iterations=1, prompts=5, samples_per_prompt=3, plugs={
         "reward_fn": lambda prompts, texts: asked.append(prompts) or torch.arange(len(texts)) / 1.0,
         "advantage_fn": lambda old, cfg: olds.append(old) or train_ppo.gae_advantages(old, cfg),
-        "loss_fn": lambda new, old: losses.append((new, old)) or ppo_loss(new, old)})
+        "loss_fn": lambda new, old: losses.append((new, old)) or ppo.ppo_loss(new, old)})
     assert olds[0].group.tolist() == [i // 3 for i in range(15)] and asked[0][::3] == asked[0][2::3]
-    assert len(losses) == 4 and all(isinstance(new, New) and isinstance(old, Old) for new, old in losses)
+    assert len(losses) == 4 and all(isinstance(new, ppo.New) and isinstance(old, ppo.Old) for new, old in losses)
     for epoch in (losses[:2], losses[2:]):
         assert sorted(torch.cat([old.group for _, old in epoch]).tolist()) == olds[0].group.tolist()
 
@@ -108,10 +101,9 @@ def test_ppo_raises_a_simple_score(tmp_path):
     """From short words of random letters to words full of e."""
     speaker, rng = tiny_assistant(), random.Random(0)
     words = ["".join(rng.choices("abcde", k=rng.randint(1, 8))) for _ in range(320)]
-    examples = [response_example(speaker.tokenizer, [("user", "?"), ("assistant", word)]) for word in words]
-    list(finetune(speaker.model, examples, epochs=4, lr=1e-2, batch=32, rng=rng))
-    (tmp_path / "sl").mkdir()
-    save_model(tmp_path / "sl", speaker.model, speaker.tokenizer, {})
+    examples = [finetune.response_example(speaker.tokenizer, [("user", "?"), ("assistant", word)]) for word in words]
+    list(finetune.finetune(speaker.model, examples, epochs=4, lr=1e-2, batch=32, rng=rng))
+    save(tmp_path / "sl", speaker.model)
     main("ppo", tmp_path, iterations=16, prompts=64, samples_per_prompt=1, kl_coef=0.0, lr=3e-3, minibatch=32, plugs={
         "reward_fn": lambda prompts, texts: torch.tensor([text.count("e") / max(1, len(text)) for text in texts])})
     score = [r["score"] for r in records(tmp_path / "ppo" / "metrics.jsonl") if "iteration" in r]

@@ -3,8 +3,10 @@ import json
 import random
 import re
 import shutil
+from operator import attrgetter
 
 import pytest
+from fakes import table
 
 from minicai import UserError
 from minicai.tools import view
@@ -15,6 +17,7 @@ HOSTILE = "</script><script>document.title='hacked'</script><!-- <b>\"'&amp;\\ \
 WORLD, RNG = World(), random.Random(0)
 HARM, BENIGN = (WORLD.requests(WORLD.select(kind), "test", 6, RNG) for kind in ("harm", "benign"))
 GOOD = [speech.objection(q, RNG) for q in HARM]
+BACKGROUND = "getComputedStyle(document.body).backgroundColor"
 COLUMNS = ("logp", "logp_ref", "reward", "value", "adv", "ret", "ratio")
 SL = [{"prompt": q.prompt, "response": f"You could {q.how}.", "principles": ["Be kind.", HOSTILE],
        "critiques": ["It breaks it.", ""], "revisions": [good, good]} for q, good in zip(HARM, GOOD, strict=True)]
@@ -91,35 +94,23 @@ def test_the_page_in_a_browser(run):
         page.on("request", lambda request: asked.append(request.url))
         page.on("pageerror", lambda fault: faults.append(fault))
         page.goto(url)
-        drive(page, page.inner_text, page.keyboard.press, "getComputedStyle(document.body).backgroundColor")
+        names = dict(harm=HARM, benign=BENIGN, good=GOOD, loud=HARM[3].act.upper(), first=page.inner_text("#detail"))
+        for step in table("view")["walk"]:
+            walk(page, step, names)
+        dark = page.evaluate(BACKGROUND)
+        page.emulate_media(color_scheme="light")
+        assert page.evaluate(BACKGROUND) != dark
         assert page.title() == f"minicai {run.name}" and asked == [url] and not faults    # no network, nothing hacked
 
 
-def drive(page, text, press, back):
-    first, dark = text("#detail"), page.evaluate(back)
-    page.emulate_media(color_scheme="light")
-    assert page.evaluate(back) != dark and all(words in first for words in (HARM[0].prompt, "Be kind.", GOOD[0]))
-    press("j")
-    assert HARM[1].prompt in text("#detail") and press("k") is None and text("#detail") == first
-    assert [press("j") for _ in range(9)] and "</script><script>document.title" in text("#detail")
-    assert "\\u{202e}\\u{d800}" in text("#detail") and press("/") is None
-    page.keyboard.type(HARM[3].act.upper())
-    assert text("#count") == "1 of 7" and HARM[3].prompt in text("#detail")
-    [press(key) for key in ("Escape", "2")]
-    assert all(number in text("#detail") for number in ("-3.2500", "+4.7500", "0.8125", "0.0180", "0.9700"))
-    page.select_option("#verdict", "harmful")
-    assert text("#count") == "6 of 12" and HARM[0].prompt in text("#detail")
-    page.select_option("#verdict", "off grammar")
-    page.select_option("#category", "benign")
-    assert text("#count") == "6 of 12" and BENIGN[0].prompt in text("#detail")
-    [press(key) for key in ("3", "j")]
-    page.hover(".token >> nth=1")
-    token, *numbers = page.locator("#numbers dd").all_inner_texts()
-    assert token == "↵" and list(map(float, numbers)) == [1.125, 2.125, -1, 3.125, 4.125, 5.125, 6.125, 7.125]
-    page.focus(".token >> nth=0")
-    [press("ArrowRight") for _ in range(2)]
-    assert text("#numbers dd >> nth=0") == "<end>" and text("#numbers .chosen") == "5.2500"
-    before = page.get_attribute(".token >> nth=0", "style")
-    [press(key) for key in ("c", "?")]
-    assert page.is_visible("#help") and page.get_attribute(".token >> nth=0", "style") != before
-    assert press("Escape") is None and not page.is_visible("#help")
+def walk(page, step, names):
+    before = page.evaluate(step.get("changes", "0"))
+    for method, *given in [["keyboard.press", key] for key in step.get("press", "").split()] + step.get("do", []):
+        attrgetter(method)(page)(*(word.format(**names) for word in given))
+    shown = {part: page.inner_text(part) for part in [*step.get("shows", {}), *step.get("reads", {})]}
+    assert all(said.format(**names) in shown[part] for part, some in step.get("shows", {}).items() for said in some)
+    assert all(shown[part] == said.format(**names) for part, said in step.get("reads", {}).items())
+    assert all(page.is_visible(part) == right for part, right in step.get("visible", {}).items())
+    assert "changes" not in step or page.evaluate(step["changes"]) != before
+    if "numbers" in step:
+        assert list(map(float, page.locator("#numbers dd").all_inner_texts()[1:])) == step["numbers"]

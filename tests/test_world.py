@@ -7,23 +7,23 @@ import pytest
 from fakes import BYTES
 
 import train_ppo
+from minicai import revise, tokens
 from minicai.feedback import CHOICE, OPTIONS, QUESTION, REASONING, question_turns
-from minicai.revise import REVISION_REQUEST, revision_turns
-from minicai.tokens import Tokenizer
-from minicai.toyworld import corpus, pretrain, speech
+from minicai.toyworld import corpus as room
+from minicai.toyworld import pretrain
 from minicai.toyworld.world import ASKS, HELD_OUT, MOST, SPLITS, World, split_of
 
-WORLD, TOKENIZER = World(), Tokenizer(BYTES)
+WORLD, TOKENIZER = World(), tokens.Tokenizer(BYTES)
 SLOTS = {name: "(?:" + "|".join(map(re.escape, words)) + ")" for name, words in WORLD.slots.items()}
 ACTS = {f: re.compile(re.sub(r"{(\w+)}", lambda m: SLOTS[m[1]], f.parts[0]) + r"\b") for f in WORLD.frames}
 
 
 def documents(*kinds):
     """(kind, ids, weights, text) of 2,000 documents in the corpus's own proportions, of these kinds."""
-    stream = corpus.Corpus(WORLD, TOKENIZER, random.Random(0))
-    for kind in random.Random(1).choices(list(corpus.SHARES), list(corpus.SHARES.values()), k=2000):
-        ids, weights = getattr(stream, kind)()
-        if kind in (kinds or corpus.SHARES):
+    corpus = room.Corpus(WORLD, TOKENIZER, random.Random(0))
+    for kind in random.Random(1).choices(list(room.SHARES), list(room.SHARES.values()), k=2000):
+        ids, weights = getattr(corpus, kind)()
+        if kind in (kinds or room.SHARES):
             yield kind, ids, weights, TOKENIZER.decode(ids)
 
 
@@ -32,14 +32,15 @@ def acts(text):
     return [(frame, match[0]) for frame, pattern in ACTS.items() for match in pattern.finditer(text)]
 
 
-def turns(ids, weights):
-    """A conversation read back from ids: (role, text) of each turn, and the weights of its text and <end>."""
-    ends = [i for i, token in enumerate(ids) if token == TOKENIZER.end]
-    spans = list(zip([1] + [end + 1 for end in ends], ends, strict=False))
-    assert not any(weights[begun] for begun, _ in spans)                    # roles are given, never said
-    roles = ["user" if ids[begun] == TOKENIZER.user else "assistant" for begun, _ in spans]
-    said = [(role, TOKENIZER.decode(ids[begun:end])) for role, (begun, end) in zip(roles, spans, strict=True)]
-    return said, [weights[begun + 1:end + 1] for begun, end in spans]
+def conversations(*kinds):
+    """Documents read back from their ids: (role, text) of each turn, and the weights of its text and <end>."""
+    for _, ids, weights, _ in documents(*kinds):
+        ends = [i for i, token in enumerate(ids) if token == TOKENIZER.end]
+        spans = list(zip([1] + [end + 1 for end in ends], ends, strict=False))
+        assert not any(weights[begun] for begun, _ in spans)                    # roles are given, never said
+        roles = ["user" if ids[begun] == TOKENIZER.user else "assistant" for begun, _ in spans]
+        said = [(role, TOKENIZER.decode(ids[begun:end])) for role, (begun, end) in zip(roles, spans, strict=True)]
+        yield said, [weights[begun + 1:end + 1] for begun, end in spans]
 
 
 def test_every_frame_fills_without_a_brace_left_over():
@@ -143,11 +144,10 @@ def test_prompts_of_the_method_are_method_fillings_of_known_frames():
 
 def test_criticism_has_the_format_of_revise_and_only_critique_and_revision_are_learned():
     lengths = Counter()
-    for _, ids, weights, _ in documents("criticism"):
-        said, learned = turns(ids, weights)
-        principle = said[-2][1].removeprefix(REVISION_REQUEST.format(principle=""))
+    for said, learned in conversations("criticism"):
+        principle = said[-2][1].removeprefix(revise.REVISION_REQUEST.format(principle=""))
         critique = said[3][1] if len(said) == 6 else None
-        assert said == [*revision_turns(said[0][1], said[1][1], principle, critique), ("assistant", said[-1][1])]
+        assert said == [*revise.revision_turns(said[0][1], said[1][1], principle, critique), ("assistant", said[-1][1])]
         assert [set(w) for w in learned] == ([{0.0}] * 3 + [{1.0}, {0.0}, {1.0}] if critique else [{0.0}] * 3 + [{1.0}])
         lengths[len(said)] += 1
     assert set(lengths) == {4, 6}
@@ -156,8 +156,7 @@ def test_criticism_has_the_format_of_revise_and_only_critique_and_revision_are_l
 def test_comparisons_have_the_format_of_feedback_and_the_letter_weighs_four():
     shape = re.compile(re.sub(r"\\{\w+\\}", "(.+)", re.escape(QUESTION)) + f"({re.escape(REASONING)})?")
     letters = Counter()
-    for _, ids, weights, _ in documents("comparison"):
-        ((_, question), (_, said)), (quoted, learned) = turns(ids, weights)
+    for ((_, question), (_, said)), (quoted, learned) in conversations("comparison"):
         *fields, reasoning = shape.fullmatch(question).groups()
         assert question_turns(*fields, reasoning is not None) == [("user", question)] and set(quoted) == {0.0}
         begun, letter = said[:-4], said[-4:]
@@ -168,17 +167,16 @@ def test_comparisons_have_the_format_of_feedback_and_the_letter_weighs_four():
 
 
 def test_of_a_dialogue_only_the_last_answer_is_learned():
-    for kind, ids, weights, _ in documents("dialogue", "copying"):
-        said, learned = turns(ids, weights)
-        assert [role for role, _ in said] == ["user", "assistant"] * (len(said) // 2)
-        assert len(said) == 2 or kind == "copying" and len(said) == 4
-        assert [set(w) for w in learned] == [{0.0}] * (len(said) - 1) + [{1.0}]
+    for kind in ("dialogue", "copying"):
+        for said, learned in conversations(kind):
+            assert [role for role, _ in said] == ["user", "assistant"] * (len(said) // 2)
+            assert len(said) == 2 or kind == "copying" and len(said) == 4
+            assert [set(w) for w in learned] == [{0.0}] * (len(said) - 1) + [{1.0}]
 
 
 def test_what_is_copied_stands_in_what_was_said_before():
     shapes = Counter()
-    for _, ids, weights, _ in documents("copying"):
-        (*given, (_, text)), _ = turns(ids, weights)
+    for (*given, (_, text)), _ in conversations("copying"):
         before = " ".join(words for _, words in given)
         assert re.sub("^(Your plan is|You asked how|You want) to ", "", text).removesuffix(".") in before
         shapes[given[-1][1].split(":")[0]] += 1
@@ -195,14 +193,14 @@ def test_the_glossary_says_of_every_wording_what_it_is_about_and_only_that_is_le
         ((frame, _),) = acts(text)
         assert frame.role == "known" and noun == (frame.category if frame.kind == "harm" else "harmless")
         concept = WORLD.about[principle]
-        assert topic == speech.topic(concept) and bool(other) == (topic in WORLD.categories and topic != noun)
+        assert topic == room.speech.topic(concept) and bool(other) == (topic in WORLD.categories and topic != noun)
         assert TOKENIZER.decode([i for i, w in zip(ids, weights, strict=True) if w]) == said
         nouns[topic in WORLD.categories, bool(other)] += 1
     assert set(nouns) == {(True, True), (True, False), (False, False)} and min(nouns.values()) > 30
 
 
 def test_a_step_of_pretraining_has_its_rows_of_short_and_of_long_documents():
-    stream = corpus.Corpus(WORLD, TOKENIZER, random.Random(0))
-    for short, long in pretrain.draw_batches(stream, 5, early=True):
+    corpus = room.Corpus(WORLD, TOKENIZER, random.Random(0))
+    for short, long in pretrain.draw_batches(corpus, 5, early=True):
         assert (len(short), len(long)) == pretrain.ROWS
         assert max(len(ids) for ids, _ in short) <= pretrain.SHORT < min(len(ids) for ids, _ in long)
