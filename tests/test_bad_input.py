@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from fakes import STAGES, patch, save, table, tiny_assistant, write
+from fakes import STAGES, save, table, tiny_assistant, write
 
 from minicai import run, tools
 from minicai.model import ScalarModel
@@ -37,7 +37,8 @@ def files(desk, present="", more=()):
     for name in present.split():
         shutil.copytree(desk / ("judge" if name == "rm" else "model"), desk / "work" / name)
     write(desk, dict(more))
-    return {str(path.relative_to(desk)): path.is_file() and path.read_bytes() for path in desk.rglob("*")}
+    return {str(path.relative_to(desk)): path.is_file() and path.read_bytes() for path in desk.rglob("*")
+            if path.name != ".lock"}
 
 
 def call(command, monkeypatch):
@@ -45,6 +46,7 @@ def call(command, monkeypatch):
     first, *rest = shlex.split(command)
     stage, _ = STAGES.get(first, (None, {}))
     monkeypatch.setattr(sys, "argv", ["minicai", first, *rest])
+    monkeypatch.setattr("signal.signal", lambda *_: None)                  # the tests keep their own
     with pytest.raises(SystemExit) as stop:
         run.script(stage.main, stage.Config, "", ["--run=work", "--device=cpu", *rest]) if stage else tools.main()
     return stop.value.code
@@ -58,18 +60,6 @@ def test_a_mistake_is_one_line_and_changes_nothing(row, desk, monkeypatch, capsy
     last = said.strip().splitlines()[-1]
     assert re.match(r"error: |[\w. ]+: error: ", last) and row["says"] in last and files(desk) == before
     assert said.count("error: ") == 1 and "Traceback" not in said
-
-
-@pytest.mark.parametrize("command, present, busy", [
-    ("sl", "", "toyworld.pretrain.make_tokenizer"), ("sl --overwrite", "base sl", "revise.revise"),
-    ("rm --overwrite", "base sl rm", "feedback.compare"), ("ppo", "base sl rm", "rollout.rollout")])
-def test_ctrl_c_leaves_what_was_there_and_nothing_half_written(command, present, busy, desk, monkeypatch, capsys):
-    def stop(*_, **__):
-        raise KeyboardInterrupt
-    before = files(desk, present)
-    patch(monkeypatch, busy, stop)
-    assert call(command + " --red-team-prompts=2 --helpful-prompts=2" * (command[0] == "r"), monkeypatch) == 130
-    assert files(desk) == before | ({} if present else {"work": False}) and "stopped" in capsys.readouterr().err
 
 
 def test_a_real_command_line_says_it_in_one_line_too(desk):
