@@ -18,20 +18,15 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from fakes import STAGES, contents, main, patch
+from fakes import STAGES, close, contents, main, patch
 from hypothesis import given
 from hypothesis import strategies as st
 
-import minicai.run.resume as resume
-import minicai.toyworld.pretrain as pretrain
 import train_ppo
-from minicai import UserError, checkpoint, constitution, data, ppo, preference, run
-from minicai.finetune import response_example, sequence_loss
-from minicai.model import LanguageModel, ScalarModel
+from minicai import UserError, checkpoint, constitution, data, finetune, model, ppo, preference, run, tokens
 from minicai.optimise import Diverged
-from minicai.preference import read_scores
-from minicai.tokens import pad
-from minicai.toyworld.world import World
+from minicai.run import resume
+from minicai.toyworld import pretrain, world
 
 pytestmark = pytest.mark.reliability
 SETTINGS = {"lr": 0.1}
@@ -74,7 +69,7 @@ def quiet():
 
 
 def test_killed_in_every_save_and_after_it_the_chain_is_bitwise_that_of_a_run_left_alone(done, tmp_path, monkeypatch):
-    tried, tokenizer = [], pretrain.make_tokenizer(World(), seed=0)
+    tried, tokenizer = [], pretrain.make_tokenizer(world.World(), seed=0)
     monkeypatch.setattr(pretrain, "make_tokenizer", lambda *_, **__: tokenizer)            # it takes its time
 
     def killing(save, amid):
@@ -113,15 +108,6 @@ def command(stage, run, *flags):
     return [sys.executable, script.__file__, f"--run={run}", "--device=cpu", "--save-every=0", *settings, *flags]
 
 
-def start(stage, run, *flags):
-    return subprocess.Popen(command(stage, run, *flags), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-
-
-def wait_for(folder, pattern, process):
-    while process.poll() is None and not [*folder.glob(pattern)]:
-        time.sleep(0.01)
-
-
 @pytest.mark.parametrize("stage, kills", [("rm", 1), ("ppo", 2)] + [
     pytest.param(stage, 20, marks=pytest.mark.slow) for stage in STAGES])
 def test_killed_at_random_moments_a_stage_ends_bitwise_as_if_left_alone(done, begun, stage, kills):
@@ -129,8 +115,9 @@ def test_killed_at_random_moments_a_stage_ends_bitwise_as_if_left_alone(done, be
     for name in (("base", "sl") if stage == "sl" else (stage,)):
         shutil.rmtree(begun / name)
     for _ in range(kills):
-        process = start(stage, begun, "--resume")
-        wait_for(begun, ".*.state/*", process)
+        process = subprocess.Popen(command(stage, begun, "--resume"), stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        while process.poll() is None and not [*begun.glob(".*.state/*")]:
+            time.sleep(0.01)
         time.sleep(rng.uniform(0, 0.3 if kills < 20 else 4))
         process.kill()                                                                     # kill -9
         process.communicate()
@@ -182,7 +169,7 @@ def test_a_second_process_on_one_run_is_refused_and_a_dead_one_leaves_no_lock(be
     raw[len(raw) // 2] ^ 16]) + raw[len(raw) // 2 + 1:], lambda raw: None], ids=["cut", "a bit", "gone"])
 def test_a_damaged_file_of_a_stage_or_of_a_checkpoint_is_refused_by_name(begun, keep, spoil):
     list(keep().steps(range(2), counter={"x": 1}))
-    kinds = {"base": LanguageModel, "sl": LanguageModel, "rm": ScalarModel, "ppo": LanguageModel}
+    kinds = dict.fromkeys(("base", "sl", "ppo"), model.LanguageModel) | {"rm": model.ScalarModel}
     stages = [(begun / name, partial(checkpoint.load_model, kind=kind)) for name, kind in kinds.items()]
     for folder, load in [*stages, (max(keep().folder.glob("step*")), lambda _: list(keep().steps([], counter={})))]:
         load(folder)
@@ -325,11 +312,11 @@ def test_what_was_said_is_whole_up_to_the_last_full_record_wherever_it_was_cut_o
 
 @pytest.mark.parametrize("extra", [1, 2, 5])
 def test_padding_changes_no_score_and_no_supervised_loss(judge, speaker, tokenizer, extra, monkeypatch):
-    pairs, close = [("the cat", "sat on a mat"), ("a", "b")], partial(torch.testing.assert_close, atol=1e-6, rtol=0)
+    pairs, pad, width = [("the cat", "sat on a mat"), ("a", "b")], tokens.pad, 48 * extra
     turns = [[("user", prompt), ("assistant", text)] for prompt, text in pairs]
-    ids, weight = (list(rows) for rows in zip(*(response_example(tokenizer, t) for t in turns), strict=True))
-    before = read_scores(judge, tokenizer, pairs), sequence_loss(speaker, pad(ids, 0), pad(weight, 0.0))
-    monkeypatch.setattr(preference, "pad", lambda rows, value: pad(rows, value, 48 * extra))
-    width = 48 * extra
-    close((read_scores(judge, tokenizer, pairs), sequence_loss(speaker, pad(ids, 9, width), pad(weight, 0.0, width))),
-          before)
+    ids, weight = zip(*(finetune.response_example(tokenizer, t) for t in turns), strict=True)
+    loss = finetune.sequence_loss(speaker, pad(ids, 0), pad(weight, 0.0))
+    before = [*preference.read_scores(judge, tokenizer, pairs), loss]
+    monkeypatch.setattr(preference, "pad", lambda rows, value: pad(rows, value, width))
+    loss = finetune.sequence_loss(speaker, pad(ids, 9, width), pad(weight, 0.0, width))
+    close([*preference.read_scores(judge, tokenizer, pairs), loss], before, atol=1e-6, rtol=0)
