@@ -12,12 +12,10 @@ from functools import partial
 from pathlib import Path
 
 import torch
-from torch import Tensor
 from tqdm import trange
 
-from minicai import finetune, optimise, ppo, preference, rollout, tensors
+from minicai import checkpoint, finetune, optimise, ppo, preference, rollout, tensors
 from minicai.assistant import Assistant
-from minicai.checkpoint import load_model, save_model
 from minicai.model import LanguageModel, ScalarModel, compute_dtype
 from minicai.run import Common, append_jsonl, device_of, fit_memory, flag, script, seeded, stage
 from minicai.run.base import source_of
@@ -43,7 +41,7 @@ class Config(Common):
     probes: int = flag(32, "validation requests of each sort, measured each iteration", least=8)
 
 
-def gae_advantages(old: ppo.Old, cfg: Config) -> tuple[Tensor, Tensor]:
+def gae_advantages(old: ppo.Old, cfg: Config) -> tuple[torch.Tensor, torch.Tensor]:
     """The default advantage_fn: KL penalty and score per token, then GAE -> (adv, ret), each (B, T)."""
     reward = ppo.token_rewards(old.score, old.logp, old.logp_ref, old.mask, kl_coef=cfg.kl_coef)
     return ppo.gae(reward, old.value, old.mask, gamma=cfg.gamma, lam=cfg.lam)
@@ -53,10 +51,10 @@ def main(cfg: Config, loss_fn: Callable = ppo.ppo_loss, advantage_fn: Callable =
          reward_fn: Callable | None = None) -> None:
     """reward_fn(prompts, responses) -> (B,) scores of strings; None: the run's reward model."""
     device, run, source = device_of(cfg.device), Path(cfg.run), source_of(Path(cfg.run))
-    policy, tokenizer = load_model(run / "sl", device=device)
-    reference = load_model(run / "sl", device=device)[0].requires_grad_(False)
+    policy, tokenizer = checkpoint.load_model(run / "sl", device=device)
+    reference = checkpoint.load_model(run / "sl", device=device)[0].requires_grad_(False)
     critic = ScalarModel(policy.model).to(device)                       # on the policy's own trunk; says 0 at the start
-    reward_fn = reward_fn or partial(preference.text_scores, *load_model(run / "rm", ScalarModel, device))
+    reward_fn = reward_fn or partial(preference.text_scores, *checkpoint.load_model(run / "rm", ScalarModel, device))
     with stage(cfg, "ppo") as log:
         fit_memory(log, [policy, critic], [reference] * 2, cfg.micro_batch)           # the reward model is as large
         rng, generator = seeded(cfg.seed, "ppo", device)
@@ -87,7 +85,7 @@ def main(cfg: Config, loss_fn: Callable = ppo.ppo_loss, advantage_fn: Callable =
                 iteration, old, policy, tokenizer, kl_coef=cfg.kl_coef, temperature=cfg.temperature))
             live["kl_coef"] = ppo.adapt_kl_coef(cfg.kl_coef, old, target=cfg.kl_target, horizon=cfg.iterations / 10)
         assert frozen == [torch.hash_tensor(w).item() for w in reference.parameters()], "the reference has changed"
-        save_model(log.folder, policy, tokenizer, asdict(cfg) | {"kl_coef": live["kl_coef"]})
+        checkpoint.save_model(log.folder, policy, tokenizer, asdict(cfg) | {"kl_coef": live["kl_coef"]})
         source.report(log, "rl", assistant, 2 * cfg.probes, cfg.seed)
 
 
@@ -95,13 +93,12 @@ def learn(policy: LanguageModel, critic: ScalarModel, optimiser: torch.optim.Opt
           loss_fn: Callable, cfg: Config, scale: float, rng: random.Random) -> dict[str, float]:
     """`epochs` passes over the rollout in shuffled minibatches of whole responses; the stats are means over all."""
     seen, first, exact = [], None, compute_dtype(policy.config, old.ids.device) == torch.float32
-    for _ in range(cfg.epochs):
-        for rows in finetune.batches(range(len(old.ids)), cfg.minibatch, rng):
-            part = old.rows(torch.tensor(rows, device=old.ids.device))
-            new = rollout.look(policy, critic, part.ids, part.mask, cfg.temperature)
-            first = first or ppo.first_ratio(new, part, rounding=1e-4 if exact else 0.2)
-            loss, stats = loss_fn(new, part)
-            seen.append(stats | {"grad_norm": optimise.update(loss, [optimiser], scale=scale)})
+    for _, rows in finetune.batches(range(len(old.ids)), cfg.minibatch, cfg.epochs, rng):
+        part = old.rows(torch.tensor(rows, device=old.ids.device))
+        new = rollout.look(policy, critic, part.ids, part.mask, cfg.temperature)
+        first = first or ppo.first_ratio(new, part, rounding=1e-4 if exact else 0.2)
+        loss, stats = loss_fn(new, part)
+        seen.append(stats | {"grad_norm": optimise.update(loss, [optimiser], scale=scale)})
     return {name: sum(float(s[name]) for s in seen) / len(seen) for name in seen[0]} | {"first_ratio": first}
 
 

@@ -12,9 +12,8 @@ from pathlib import Path
 
 import torch
 
-from minicai import constitution, data, finetune, optimise
+from minicai import checkpoint, constitution, data, finetune, optimise
 from minicai.assistant import Assistant
-from minicai.checkpoint import load_model, save_model
 from minicai.feedback import Comparison, compare_in_order, draw_pairs
 from minicai.model import ScalarModel
 from minicai.preference import bradley_terry_loss, normalise, read_scores, text_scores
@@ -48,8 +47,8 @@ def main(cfg: Config) -> None:
     sections, device, run = constitution.load_sections(cfg.constitution), device_of(cfg.device), Path(cfg.run)
     source, (_, shown) = source_of(run), data.examples(cfg.few_shot)
     human = data.comparisons(cfg.comparisons) if cfg.comparisons else []
-    judge, tokenizer = load_model(run / "base", device=device)
-    writer, _ = load_model(run / "sl", device=device)
+    judge, tokenizer = checkpoint.load_model(run / "base", device=device)
+    writer, _ = checkpoint.load_model(run / "sl", device=device)
     with stage(cfg, "rm") as log:
         fit_memory(log, [writer], [judge], cfg.micro_batch)
         rng, generator = seeded(cfg.seed, "rm", device)
@@ -85,7 +84,7 @@ def learn(log: Log, source, model: ScalarModel, tokenizer: Tokenizer, items: lis
     source.report_reward(log, held, lambda *texts: text_scores(model, tokenizer, *texts))
     # 4. Normalise on SL's own answers, so that a KL coefficient means the same whatever the scale of the scores.
     normalise(model, text_scores(model, tokenizer, *reference))
-    save_model(log.folder, model, tokenizer, asdict(cfg))
+    checkpoint.save_model(log.folder, model, tokenizer, asdict(cfg))
 
 
 def fit(model: ScalarModel, tokenizer: Tokenizer, items: list[Comparison], cfg: Config,
@@ -93,7 +92,7 @@ def fit(model: ScalarModel, tokenizer: Tokenizer, items: list[Comparison], cfg: 
     """Train on the comparisons, the learning rate falling to 0; yields the stats of each update."""
     torch.nn.init.normal_(model.score.weight, std=(model.config.hidden_size + 1) ** -0.5)
     optimiser = optimise.adamw([{"params": list(model.parameters())}], cfg.lr)
-    plan = [(epoch, some) for epoch in range(cfg.epochs) for some in finetune.batches(items, cfg.batch, rng)]
+    plan = finetune.batches(items, cfg.batch, cfg.epochs, rng)
     for step, (epoch, some) in keep(enumerate(plan), model=model, optimiser=optimiser):
         a, b = read_scores(model, tokenizer, [(i.prompt, text) for i in some for text in (i.a, i.b)]).view(-1, 2).T
         labels = [[item.p_a, cfg.ai_weight if item.source == "ai" else 1.0] for item in some]

@@ -9,12 +9,9 @@ import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from minicai import constitution
+from minicai import checkpoint, constitution, data, revise
 from minicai.assistant import Assistant
-from minicai.checkpoint import load_model, save_model
-from minicai.data import examples
 from minicai.finetune import finetune, response_example
-from minicai.revise import Revision, revise
 from minicai.run import Common, append_jsonl, device_of, fit_memory, flag, refuse_existing, script, seeded, stage
 from minicai.run.base import bring_base
 from minicai.toyworld.world import MOST
@@ -47,8 +44,8 @@ class Config(Common):
 def main(cfg: Config) -> None:
     principles, device, run = constitution.load(cfg.constitution), device_of(cfg.device), Path(cfg.run)
     refuse_existing(cfg, "sl")
-    (shown, _), source = examples(cfg.few_shot), bring_base(cfg, device)      # first the mistakes, then the work
-    model, tokenizer = load_model(run / "base", device=device)
+    (shown, _), source = data.examples(cfg.few_shot), bring_base(cfg)             # first the mistakes, then the work
+    model, tokenizer = checkpoint.load_model(run / "base", device=device)
     with stage(cfg, "sl") as log:
         fit_memory(log, [model], [], cfg.micro_batch)
         rng, generator = seeded(cfg.seed, "sl", device)
@@ -59,12 +56,12 @@ def main(cfg: Config) -> None:
             harm, kind = source.red_team(cfg.red_team_prompts, rng), source.helpful(cfg.helpful_prompts, rng)
             first = [turn for e in shown for turn in (("user", e.prompt), ("assistant", e.response))]
             answers = assistant.reply([[*first, ("user", prompt)] for prompt in harm + kind])
-            items = [Revision(prompt, a) for prompt, a in zip(harm, answers[:len(harm)], strict=True)]
+            items = [revise.Revision(prompt, a) for prompt, a in zip(harm, answers[:len(harm)], strict=True)]
 
         # 2. It criticises and revises its harmful answers, K times, under a principle drawn anew each time.
         with log.timed("critique and revision"):
             for step in range(cfg.revisions):
-                revise(items, principles, assistant, rng=rng, critique=cfg.critique, examples=shown)
+                revise.revise(items, principles, assistant, rng=rng, critique=cfg.critique, examples=shown)
                 changed = sum(item.answer != item.response for item in items) / len(items)
                 log.metrics(show=True, phase="revision", step=step + 1, changed=changed,
                             dropped=sum(item.dropped for item in items))
@@ -74,12 +71,11 @@ def main(cfg: Config) -> None:
         # 3. It learns from the revisions and, to stay helpful, from its own answers to the harmless prompts.
         pairs = [(item.prompt, text) for item in items for text in item.revisions[0 if cfg.sft_on == "all" else -1:]]
         pairs += zip(kind, answers[len(harm):], strict=True)
-        learned = [response_example(tokenizer, [("user", prompt), ("assistant", text)]) for prompt, text in pairs]
+        rows = [response_example(tokenizer, [("user", prompt), ("assistant", text)]) for prompt, text in pairs]
         with log.timed("fine-tuning"):
-            steps = finetune(model, learned, epochs=cfg.epochs, lr=cfg.lr, batch=cfg.batch, rng=rng,
-                             keep=log.keep.steps)
-            log.follow("sft", steps, total=cfg.epochs * -(-len(learned) // cfg.batch), every=20)
-        save_model(log.folder, model, tokenizer, asdict(cfg))
+            steps = finetune(model, rows, epochs=cfg.epochs, lr=cfg.lr, batch=cfg.batch, rng=rng, keep=log.keep.steps)
+            log.follow("sft", steps, total=cfg.epochs * -(-len(rows) // cfg.batch), every=20)
+        checkpoint.save_model(log.folder, model, tokenizer, asdict(cfg))
         shutil.copy(cfg.constitution, log.folder / "constitution.txt")
         source.report(log, "sl", assistant, cfg.probes, cfg.seed)
 

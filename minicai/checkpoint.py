@@ -1,7 +1,4 @@
-"""Weights <-> disk: a folder is written beside and renamed into place, so it is there whole or not at all.
-
-Its manifest, which `sha256sum -c` reads too, speaks of every file: one that was damaged since is refused by name.
-"""
+"""Weights <-> disk: a folder is written beside and renamed into place, whole or not at all, with sums of its files."""
 import hashlib
 import json
 import os
@@ -46,12 +43,13 @@ def whole_folder(final: Path) -> Iterator[Path]:
 
 
 def sums(folder: Path) -> list[str]:
-    """A line for each file of a folder but its manifest: sha256, two blanks, name."""
+    """A line for each file of a folder but its manifest: sha256, two blanks, name, as `sha256sum -c` reads them."""
     files = sorted(path for path in folder.rglob("*") if path.is_file() and path != folder / MANIFEST)
     return [f"{sha256(path.read_bytes())}  {path.relative_to(folder)}" for path in files]
 
 
 def sha256(raw: bytes) -> str:
+    """SHA-256 of some bytes, in hexadecimal digits."""
     return hashlib.sha256(raw).hexdigest()
 
 
@@ -75,9 +73,8 @@ def save_model(folder: Path, model: LanguageModel | ScalarModel, tokenizer: Toke
 def load_model(folder: Path, kind: type = LanguageModel, device: str | torch.device = "cpu"):
     """-> (model in eval mode, tokenizer). UserError, in one line, where the folder holds no such model."""
     tokens = next((name for name in TOKENS if (folder / name).is_file()), "tokenizer.bpe")
-    for name in (CONFIG, tokens, WEIGHTS):
-        if not (folder / name).is_file():
-            raise UserError(f"{folder}: holds no model ({name} is missing); run the stage before or name another")
+    if missing := [name for name in (CONFIG, tokens, WEIGHTS) if not (folder / name).is_file()]:
+        raise UserError(f"{folder}: holds no model ({missing[0]} is missing); run the stage before or name another")
     verify(folder)
     with blamed(f"{folder}: is no {kind.__name__} of its config's shape"):
         config = ModelConfig(**json.loads((folder / CONFIG).read_text())["model"])

@@ -1,7 +1,6 @@
 """The constitution: principles, the same for critiques, revisions and comparisons (the paper has two lists of 16).
 
-Lines in brackets, such as [Safety], may divide it into sections in order of importance: a comparison is put to the
-first, and to the next only where the first sees hardly a difference. Critique and revision draw from all of them.
+Lines in brackets, such as [Safety], may divide it into sections, the most important first; only comparisons heed them.
 """
 import random
 import re

@@ -87,13 +87,11 @@ def compare(items: list[Comparison], principles: list[str], assistant, *, rng: r
     items = [item for item in items if item.a != item.b]      # equal answers are 0.5 in both orders: no need to ask
     drawn = draw(principles, per_pair * len(items), rng)
     pairs = [(item.prompt, item.a, item.b) for item in items for _ in range(per_pair)]
-    # worked examples stand before each question, each under a principle of its own draw
     shown = [[turn for e, principle in zip(examples, draw(principles, len(examples), rng), strict=True)
-              for turn in example_turns(e, principle, reasoning)] for _ in pairs]
+              for turn in example_turns(e, principle, reasoning)] for _ in pairs]    # examples, each under its own draw
     log_odds, mass, reasons = ask(pairs, drawn, assistant, reasoning, shown)
-    p = label(*log_odds)
-    if reasoning:                                             # makes labels extreme: the paper clamps at 0.1
-        p = p.clamp(0.5 - clamp, 0.5 + clamp)
+    reach = clamp if reasoning else 0.5                       # reasoning makes labels extreme: the paper clamps at 0.1
+    p = label(*log_odds).clamp(0.5 - reach, 0.5 + reach)
     for k, item in enumerate(items):
         some = slice(k * per_pair, (k + 1) * per_pair)
         item.p_a, item.mass = p[some].mean().item(), mass[:, some].mean().item()

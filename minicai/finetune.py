@@ -28,21 +28,18 @@ def sequence_loss(model: LanguageModel, ids: Tensor, weight: Tensor) -> Tensor:
     return (losses * weight[learned]).sum() / weight.sum().clamp(min=1e-8)
 
 
-def batches(examples: Sequence, size: int, rng: random.Random) -> list[list]:
-    """All examples once, in a new random order, `size` at a time."""
-    order = rng.sample(examples, len(examples))
-    return [order[i:i + size] for i in range(0, len(order), size)]
+def batches(examples: Sequence, size: int, epochs: int, rng: random.Random) -> list[tuple[int, list]]:
+    """(epoch, some examples) of each update: in an epoch all of them once, in a new random order, `size` at a time."""
+    orders = [rng.sample(examples, len(examples)) for _ in range(epochs)]
+    return [(epoch, order[i:i + size]) for epoch, order in enumerate(orders) for i in range(0, len(order), size)]
 
 
 def finetune(model: LanguageModel, examples: list[Example], *, epochs: int, lr: float, batch: int,
              rng: random.Random, keep: Callable = lambda plan, **_: plan) -> Iterator[dict[str, float]]:
-    """Train in place, the learning rate falling to 0 after a short warm-up; yields the stats of each step.
-
-    keep(plan, **changed) gives the steps of the plan that are still to be done, and saves what they change.
-    """
+    """Train in place, lr falling to 0 after a warm-up; yields each step's stats. `keep` skips those done, and saves."""
     device = next(model.parameters()).device
     optimiser = adamw([{"params": list(model.parameters())}], lr)
-    plan = [(epoch, some) for epoch in range(epochs) for some in batches(examples, batch, rng)]
+    plan = batches(examples, batch, epochs, rng)
     for step, (epoch, some) in keep(enumerate(plan, start=1), model=model, optimiser=optimiser):
         ids, weights = zip(*some, strict=True)
         loss = sequence_loss(model, pad(ids, 0).to(device), pad(weights, 0.0).to(device))    # pads are not learned

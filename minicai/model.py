@@ -1,6 +1,5 @@
 """A transformer in the Llama/Qwen3 form, its cache and a head of one number, by Hugging Face's names. Knows no text.
 
-RMSNorm (Zhang & Sennrich 2019), RoPE (Su et al. 2021), grouped queries (Ainslie et al. 2023), SwiGLU (Shazeer 2020),
 B rows, T positions, C channels, H heads, K key-value heads, D head width, V vocabulary, L cache slots.
 """
 from collections.abc import Callable
@@ -16,7 +15,7 @@ from minicai.tensors import in_slices, picked
 CELLS = 2 ** 25         # of logits at a time: those of a whole batch over a real vocabulary would fill the memory
 
 
-class RMSNorm(nn.Module):
+class RMSNorm(nn.Module):                    # Zhang & Sennrich 2019
     def __init__(self, width: int, eps: float):
         super().__init__()
         self.weight, self.eps = nn.Parameter(torch.ones(width)), eps
@@ -45,7 +44,7 @@ class Cache:
         self.layers, self.position = [(k[rows], v[rows]) for k, v in self.layers], self.position[rows]
 
 
-class Attention(nn.Module):
+class Attention(nn.Module):                  # grouped queries: Ainslie et al. 2023
     def __init__(self, c: ModelConfig, layer: int):
         super().__init__()
         self.layer, self.head_dim = layer, c.head_dim
@@ -81,7 +80,7 @@ class Attention(nn.Module):
         return F.scaled_dot_product_attention(q, keys, values, attn_mask=mask).view(B, H, T, D)
 
 
-class MLP(nn.Module):
+class MLP(nn.Module):                        # SwiGLU: Shazeer 2020
     def __init__(self, c: ModelConfig):
         super().__init__()
         self.gate_proj = nn.Linear(c.hidden_size, c.intermediate_size, bias=False)
@@ -149,10 +148,9 @@ class LanguageModel(nn.Module):
 
         hidden (B, T, C), target (B, T) in the action frame; the logits of all places never stand at once.
         """
-        def some(hidden: Tensor, target: Tensor) -> Tensor:
-            return read(self.logits(hidden)[:len(target)], target)
         size = max(1, CELLS // self.config.vocab_size // 256) * 256                   # of slices, as `picked` pads
-        return in_slices(some, picked(hidden, mask), target[mask], size=size)
+        return in_slices(lambda hidden, target: read(self.logits(hidden)[:len(target)], target),
+                         picked(hidden, mask), target[mask], size=size)
 
 
 class ScalarModel(nn.Module):

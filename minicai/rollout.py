@@ -4,14 +4,13 @@ from dataclasses import dataclass
 import torch
 from torch import Generator, Tensor
 
+from minicai import ppo, sample
 from minicai.model import LanguageModel, ScalarModel
-from minicai.ppo import New, Old, sequence_kl, token_rewards
-from minicai.sample import generate
 from minicai.tensors import action_mask, entropy, masked_mean, shift, target_logp
 from minicai.tokens import Tokenizer, pad
 
 
-def look(policy: LanguageModel, critic: ScalarModel | None, ids: Tensor, mask: Tensor, temperature: float) -> New:
+def look(policy: LanguageModel, critic: ScalarModel | None, ids: Tensor, mask: Tensor, temperature: float) -> ppo.New:
     """One teacher-forced pass: log-prob, entropy and value of every action; all (B, T), 0 off the mask."""
     hidden, zero = policy.model(ids), torch.zeros(mask.shape, device=ids.device)      # (B, T, C), for the critic too
 
@@ -19,29 +18,29 @@ def look(policy: LanguageModel, critic: ScalarModel | None, ids: Tensor, mask: T
         return torch.stack([target_logp(logits, target, temperature), entropy(logits, temperature)], dim=1)
     logp, spread = policy.predict(hidden, mask, shift(ids), read).T                   # (N,), only the N actions
     value = torch.where(mask, critic.read(hidden), 0.0) if critic else zero
-    return New(zero.masked_scatter(mask, logp), zero.masked_scatter(mask, spread), value)
+    return ppo.New(zero.masked_scatter(mask, logp), zero.masked_scatter(mask, spread), value)
 
 
 @dataclass(frozen=True, slots=True)
 class Rollout:
     """What came of a batch of prompts, a row a response."""
-    old: Old                    # still without score, advantage and return
+    old: ppo.Old                # still without score, advantage and return
     prompts: list[str]
     texts: list[str]            # the responses in words
     ended: Tensor               # (B,) bool: did the response end, or was it cut off?
     stats: dict[str, float]
 
     @torch.no_grad()
-    def records(self, iteration: int, old: Old, policy: LanguageModel, tokenizer: Tokenizer, *, kl_coef: float,
+    def records(self, iteration: int, old: ppo.Old, policy: LanguageModel, tokenizer: Tokenizer, *, kl_coef: float,
                 temperature: float, count: int = 4) -> list[dict]:
         """The first and the last few rows to read, token by token; `ratio` is of the policy as it is after updates."""
         rows = sorted({*range(len(old.ids))[:count], *range(len(old.ids))[-count:]})
         old = old.rows(torch.tensor(rows, device=old.ids.device))
         columns = {"logp": old.logp, "logp_ref": old.logp_ref, "value": old.value, "adv": old.adv, "ret": old.ret,
-                   "reward": token_rewards(old.score, old.logp, old.logp_ref, old.mask, kl_coef=kl_coef),
+                   "reward": ppo.token_rewards(old.score, old.logp, old.logp_ref, old.mask, kl_coef=kl_coef),
                    "ratio": (look(policy, None, old.ids, old.mask, temperature).logp - old.logp).exp()}
         return [{"iteration": iteration, "prompt": self.prompts[row], "response": self.texts[row],
-                 "score": round(old.score[i].item(), 4), "kl": round(sequence_kl(old)[i].item(), 4),
+                 "score": round(old.score[i].item(), 4), "kl": round(ppo.sequence_kl(old)[i].item(), 4),
                  "tokens": [tokenizer.decode([t]) or ("<end>" if t == tokenizer.end else f"<{t}>")
                             for t in shift(old.ids)[i][old.mask[i]].tolist()]} |
                 {name: [round(x, 4) for x in column[i][old.mask[i]].tolist()] for name, column in columns.items()}
@@ -54,7 +53,7 @@ def rollout(policy: LanguageModel, reference: LanguageModel, critic: ScalarModel
     """Sample `samples` responses to each prompt and write down what policy, reference and critic say of each token."""
     prompts = [prompt for prompt in prompts for _ in range(samples)]
     given = [tokenizer.prompt([("user", prompt)]) for prompt in prompts]
-    responses, sampled = generate(policy, given, max_new=max_new, stops=tokenizer.stops, temperature=temperature,
+    responses, sampled = sample.generate(policy, given, max_new=max_new, stops=tokenizer.stops, temperature=temperature,
                                   generator=generator)
     device = generator.device
     ids = pad([p + r for p, r in zip(given, responses, strict=True)], tokenizer.pad).to(device)
@@ -66,5 +65,5 @@ def rollout(policy: LanguageModel, reference: LanguageModel, critic: ScalarModel
     ended = torch.tensor([r[-1] == tokenizer.end for r in responses], device=device)
     stats = {"length": length.float().mean().item(), "ended": ended.float().mean().item(),
              "lp_gap_mean": masked_mean(gap.abs(), mask).item(), "lp_gap_max": gap.abs().max().item()}
-    old = Old(ids, mask, now.logp, look(reference, None, ids, mask, temperature).logp, now.value, score, group)
+    old = ppo.Old(ids, mask, now.logp, look(reference, None, ids, mask, temperature).logp, now.value, score, group)
     return Rollout(old, prompts, [tokenizer.decode(r) for r in responses], ended, stats)

@@ -1,7 +1,4 @@
-"""Sampling: prompts (ids) -> replies (ids), batched, with a static cache. Knows nothing of text.
-
-The policy is softmax(logits / temperature): the log-probs here are of that, and must be recomputed so elsewhere.
-"""
+"""Sampling, ids -> ids. The policy is softmax(logits / temperature), and log-probs are of that, here and elsewhere."""
 import torch
 from torch import Tensor
 

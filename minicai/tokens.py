@@ -1,7 +1,4 @@
-"""Tokens: text <-> ids by byte-level BPE, conversations as turns, right-padded batches. Knows nothing of models.
-
-Roles and ends are *control tokens*, put in as ids and never as text: whatever a user types can never become one.
-"""
+"""Tokens: text <-> ids by byte-level BPE, conversations as turns, right-padded batches. Knows nothing of models."""
 import base64
 from pathlib import Path
 
@@ -9,7 +6,7 @@ import tiktoken
 import torch
 
 Turn = tuple[str, str]                           # ("user" or "assistant", text); a conversation is a list of them
-CONTROLS = ("pad", "bos", "user", "assistant", "end")
+CONTROLS = ("pad", "bos", "user", "assistant", "end")       # ids, never text: whatever a user types can become none
 WORDS = r" ?[^\W\d_]+| ?\d| ?(?:[^\w\s]|_)+|\s"  # letters, a digit or signs with the space before; white space
 SLICE = 20_000                                   # tiktoken refuses very long texts without a break: encode in slices
 
@@ -51,8 +48,7 @@ class Tokenizer:
 
     @classmethod
     def load(cls, path: Path) -> "Tokenizer":
-        pairs = (line.split() for line in path.read_text().splitlines())
-        return cls({base64.b64decode(token): int(rank) for token, rank in pairs})
+        return cls({base64.b64decode(word): int(rank) for word, rank in map(str.split, path.read_text().splitlines())})
 
 
 def pad(rows: list[list], value: float, multiple: int = 16) -> torch.Tensor:

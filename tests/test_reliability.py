@@ -256,14 +256,13 @@ def test_the_policy_that_learns_must_be_the_one_that_sampled_and_the_reference_w
     for name in ("config.json", checkpoint.MANIFEST):
         (begun / "sl" / name).write_text((begun / "sl" / name).read_text().replace('"auto"', '"float32"'))
     (begun / "sl" / checkpoint.MANIFEST).unlink()
-    look, loaded = train_ppo.rollout.look, []
+    look, load, loaded = train_ppo.rollout.look, checkpoint.load_model, []
     with monkeypatch.context() as patched:
         patched.setattr(train_ppo.rollout, "look", lambda *x: replace(               # the learner's, not the sampler's
             now := look(*x), logp=now.logp + 1e-3 * now.logp.requires_grad))
         with pytest.raises(Diverged, match="step 1: the ratio is 1.001.. before any update"):
             main("ppo", begun, overwrite=True)
-    monkeypatch.setattr(train_ppo, "load_model", lambda *x, **how: loaded.append(
-        checkpoint.load_model(*x, **how)) or loaded[-1])
+    monkeypatch.setattr(checkpoint, "load_model", lambda *x, **how: loaded.append(load(*x, **how)) or loaded[-1])
     main("ppo", begun, overwrite=True, iterations=1)
     with pytest.raises(AssertionError, match="the reference has changed"):
         main("ppo", begun, overwrite=True, iterations=1, plugs={"reward_fn": lambda prompts, texts: (

@@ -77,24 +77,20 @@ def script(main: Callable, config: type, description: str, argv: list[str] | Non
 
 def device_of(name: str) -> torch.device:
     """"auto", "cpu" or "cuda" -> the device; auto is CUDA where there is one."""
-    best = "cuda" if torch.cuda.is_available() else "cpu"
-    if name == "cuda" and best != "cuda":
+    if name == "cuda" and not torch.cuda.is_available():
         raise UserError("--device cuda: this machine has no CUDA device that torch can use")
-    return torch.device(best if name == "auto" else name)
+    return torch.device(name if name != "auto" else "cuda" if torch.cuda.is_available() else "cpu")
 
 
 def fit_memory(log: "Log", learned: list[Module], frozen: list[Module], micro_batch: int, length: int = 512) -> None:
-    """Say what training needs, refuse what cannot fit, and set how many rows go through the models at once.
-
-    Bytes: 16 a learned weight (itself, gradient, two moments), 4 a frozen one, 12 a logit of a slice, and for a layer's
-    channel 68 a token of `length` (Korthikanti et al. 2022, arXiv 2205.05198, eq. 2, at 32 bits).
-    """
+    """Say what training needs, refuse what cannot fit, and set how many rows go through the models at once."""
     for model in learned:
         model.model.micro_batch = micro_batch
     shape, device = learned[0].config, next(learned[0].parameters()).device
-    weights = 16 * sum({p: p.numel() for m in learned for p in m.parameters()}.values())
-    weights += 4 * sum(p.numel() for m in frozen for p in m.parameters())
-    need = weights + micro_batch * length * 68 * shape.num_hidden_layers * shape.hidden_size + 12 * CELLS
+    need = 16 * sum({p: p.numel() for m in learned for p in m.parameters()}.values())   # itself, gradient, two moments
+    need += 4 * sum(p.numel() for m in frozen for p in m.parameters()) + 12 * CELLS     # 12: a logit of a slice
+    # 68 bytes a token and channel of a layer: Korthikanti et al. 2022, arXiv 2205.05198, eq. 2, at 32 bits
+    need += 68 * micro_batch * length * shape.num_hidden_layers * shape.hidden_size
     there = torch.cuda.get_device_properties(device).total_memory if device.type == "cuda" else (
         os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
     text = f"training needs about {need / 1e9:.1f} GB of memory, of {there / 1e9:.0f} GB that the {device.type} has"

@@ -4,33 +4,28 @@ import shutil
 from dataclasses import asdict
 from pathlib import Path
 
-import torch
-
-from minicai import UserError, hf
-from minicai.checkpoint import WEIGHTS, load_model, save_model
+from minicai import UserError, checkpoint, hf
 from minicai.data import Files, fitting
-from minicai.run import seeded, stage
-from minicai.toyworld.pretrain import make_base
-from minicai.toyworld.source import Embedded
-from minicai.toyworld.world import World
+from minicai.run import device_of, seeded, stage
+from minicai.toyworld import pretrain, source, world
 
 PROMPTS = "prompts.json"            # in the base of a run on people's own prompts: the harmful ones, the harmless ones
 
 
-def source_of(run: Path) -> Embedded | Files:
+def source_of(run: Path) -> source.Embedded | Files:
     """Where a run's prompts come from: people's files, if its base keeps some, or the world its base was made for."""
     own = run / "base" / PROMPTS
-    return Files(own) if own.is_file() else Embedded(World.of(run))
+    return Files(own) if own.is_file() else source.Embedded(world.World.of(run))
 
 
-def bring_base(cfg, device: torch.device) -> Embedded | Files:
+def bring_base(cfg) -> source.Embedded | Files:
     """See that train_sl's run has a base: one from --base, its own from before, or one pretrained from nothing."""
     run, files = Path(cfg.run), [cfg.red_team, cfg.helpful]
     if any(files) and not (cfg.base and all(files)):
         raise UserError("--base FOLDER, --red-team FILE and --helpful FILE go together: give all three")
     if cfg.base and not (cfg.resume and (run / "base").exists()):
-        ours = (Path(cfg.base) / WEIGHTS).exists()              # refuse what will not do before anything is written
-        model, tokenizer = (load_model if ours else hf.load)(Path(cfg.base))
+        ours = (Path(cfg.base) / checkpoint.WEIGHTS).exists()   # refuse what will not do before anything is written
+        model, tokenizer = (checkpoint.load_model if ours else hf.load)(Path(cfg.base))
         if not ours and not all(files):
             raise UserError(f"{cfg.base}: does not know the embedded world; add --red-team FILE and --helpful FILE")
         own = [fitting(path, tokenizer, model.config.max_position_embeddings - cfg.max_new) for path in files if path]
@@ -38,10 +33,10 @@ def bring_base(cfg, device: torch.device) -> Embedded | Files:
             if ours:
                 shutil.copytree(cfg.base, log.folder, dirs_exist_ok=True)
             else:
-                save_model(log.folder, model, tokenizer, asdict(cfg) | {"frames": 0})      # of the embedded world: none
+                checkpoint.save_model(log.folder, model, tokenizer, asdict(cfg) | {"frames": 0})   # of the world: none
             if own:
                 (log.folder / PROMPTS).write_text(json.dumps(own, ensure_ascii=False) + "\n", encoding="utf-8")
     elif not (run / "base").exists():
         with stage(cfg, "base") as log:
-            make_base(log, cfg, *seeded(cfg.seed, "base", device))
+            pretrain.make_base(log, cfg, *seeded(cfg.seed, "base", device_of(cfg.device)))
     return source_of(run)
