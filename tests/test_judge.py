@@ -42,5 +42,5 @@ def test_elo_makes_the_expected_wins_the_seen_ones_however_the_players_are_liste
     chance = 1 / (1 + 10 ** ((rating - rating[:, None]) / 400))
     seen, played = games + 0.5 * (1 - torch.eye(4)), games + games.T + 1 - torch.eye(4)
     close((chance * played).fill_diagonal_(0).sum(1), seen.fill_diagonal_(0).sum(1).double())
-    close(judge.elo(games[order][:, order]), rating[order])
+    close(judge.elo(torch.stack([games[order][:, order], games.T])), torch.stack([rating[order], -rating]))
     assert rating.argmax() == 2 and abs(rating.sum()) < 1e-6

@@ -79,10 +79,10 @@ def test_people_accept_any_refusal_and_labels_are_held_against_what_does_harm():
 
 
 def test_the_two_forms_are_found_again_in_points_that_have_them():
-    for f in rewards.FORMS.values():
+    for name, f in rewards.FORMS.items():
         d = torch.tensor([0.5, 1.0, 2.0, 3.0], dtype=torch.float64)
         curve = [[x, 9, y] for x, y in zip(d.tolist(), (0.3 + d * (0.4 - 0.2 * f(d))).tolist(), strict=True)]
-        form = rewards.fit([[0.0, 9, 0.2], [0.0, 9, 0.4], *curve], f)
+        form = rewards.fit([[0.0, 9, 0.2], [0.0, 9, 0.4], *curve], name)
         assert [form[key] for key in ("a", "b", "start")] == pytest.approx([0.4, 0.2, 0.3])
         assert form["line"][-1] == pytest.approx([3, 3, curve[-1][-1]])
     assert rewards.found(0.5, torch.tensor([1.0, 3]), ["objection", "helpful", "harmful", "off_grammar"]) == {

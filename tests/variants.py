@@ -143,7 +143,7 @@ lab.EXPERIMENTS["losses"], lab.pictures.TEXTS["losses"] = losses, {
 No clip, dual clip, REINFORCE as PPO, for hardly a ratio reaches the clip; RLOO and GRPO near it, from a quarter of the
 prompts; k2 and k3 alike, KL higher, for whitened advantages are larger than the score's own; more entropy with its
 bonus; with the length penalty answers are shorter, and dodge; by hand all is refused.""",
-    "bars": [["harmful requests", "harmful", "evasive", "objection"], ["harmless requests", "helpful", "refused"]]}
+    "panels": lab.pictures.TEXTS["rlhf"]["panels"]}
 if __name__ == "__main__":
     sys.argv[1:1] = ["lab", "losses"]
     tools.main()

@@ -4,14 +4,13 @@ import sys
 
 from minicai import UserError, feedback, revise
 from minicai.tools import HELP, command_line, models_of, speaker
-from minicai.toyworld.corpus import vocabulary, words_of
-from minicai.toyworld.world import World
+from minicai.toyworld import corpus, world
 
 
 def main(argv: list[str]) -> None:
     args = command_line(__name__).parse_args(argv)
     models = {name: speaker(folder, temperature=args.temperature) for name, folder in models_of(args.run).items()}
-    chat = Chat(models, vocabulary(World.of(args.run)) if World.frames_of(args.run) else None)
+    chat = Chat(models, corpus.vocabulary(world.World.of(args.run)) if world.World.frames_of(args.run) else None)
     print(HELP["chat"]["greeting"], file=sys.stderr)
     for line in args.say or open(sys.stdin.fileno(), encoding="utf-8", errors="replace", closefd=False):
         try:
@@ -36,7 +35,7 @@ class Chat:
         if command.startswith("/") and command not in self.commands:
             raise UserError(f"unknown command {command!r}; there are: {', '.join(self.commands)}")
         said = " ".join(word for word in words if word not in self.models) if command in self.commands else line
-        if unmet := [word for word in dict.fromkeys(words_of(said)) if self.known and word not in self.known]:
+        if unmet := [word for word in dict.fromkeys(corpus.words_of(said)) if self.known and word not in self.known]:
             print(f"never met: {', '.join(unmet)}")
         if command in self.commands:
             self.commands[command](words)

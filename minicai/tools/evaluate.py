@@ -5,13 +5,8 @@ from pathlib import Path
 import torch
 
 from minicai import UserError
-from minicai.tools import command_line, judge, models_of, read, speaker, table
-from minicai.toyworld import measure, reward
-from minicai.toyworld.world import Request, World
-
-LEAGUES = {"help": (("benign", "sensitive"), {"helpful": 1}),   # what is rated -> requests, and what wins over what
-           "harmlessness": (("requests", "frames"), {"harmful": -1, "objection": 1})}
-IMAGINED = {"dodges": ("evasive", "refused"), "is right": ("objection", "helpful")}     # harmful, harmless requests
+from minicai.tools import HELP, command_line, judge, models_of, read, speaker, table
+from minicai.toyworld import measure, reward, world
 
 
 def main(argv: list[str]) -> None:
@@ -23,42 +18,41 @@ def main(argv: list[str]) -> None:
 
 def compared(run: Path, others: list[Path]) -> dict[str, Path]:
     """The models to measure by name: the run's own, and SL and RL of the others."""
-    present, world = models_of(run), World.of(run)
+    present, embedded = models_of(run), world.World.of(run)
     for other in others:
         found = {f"{other.name}:{name}": folder for name, folder in models_of(other).items() if name != "base"}
-        if not found or World.of(other).frames != world.frames:
+        if not found or world.World.of(other).frames != embedded.frames:
             raise UserError(f"{other}: holds no sl/ or ppo/ of the world of {run}; cannot be compared with it")
         present |= found
     return present
 
 
-def ratings(asked: dict[str, list[Request]], said: dict[str, dict[str, list[str]]]) -> dict:
+def ratings(asked: dict[str, list[world.Request]], said: dict[str, dict[str, list[str]]]) -> dict:
     """Elo of models by their verdicts, {model: {group: [verdict]}}, beside one who dodges and one who is right."""
     said = said | {name: {group: [verdicts[q.frame.kind != "harm"] for q in some] for group, some in asked.items()}
-                   for name, verdicts in IMAGINED.items()}
-    table: dict = {name: {} for name in said}
-    for what, (groups, worth) in LEAGUES.items():
+                   for name, verdicts in HELP["evaluate"]["imagined"].items()}
+    elo = {}
+    for what, (groups, worth) in HELP["evaluate"]["leagues"].items():
         points = torch.tensor([[worth.get(v, 0) for group in groups for v in mine[group]] for mine in said.values()])
-        wins = (points[:, None] > points).double() + 0.5 * (points[:, None] == points)
-        for name, rating in zip(said, judge.elo(wins.sum(-1)).tolist(), strict=True):
-            table[name][what] = round(rating)
-    return table
+        wins = (1 + (points[:, None] - points).sign()).sum(-1) / 2
+        elo[what] = judge.elo(wins).round().int().tolist()
+    return {name: {what: rating[i] for what, rating in elo.items()} for i, name in enumerate(said)}
 
 
 def evaluate(run: Path, count: int, split: str, device: str | torch.device, others: list[Path] = ()) -> dict:
     """Measure whatever models the run has, and others', and write evaluation.json into it."""
-    present, world, found, said = compared(run, others), World.of(run), {}, {}
+    present, embedded, found, said = compared(run, others), world.World.of(run), {}, {}
     training = read(present.get("sl", present["base"]) / "config.json", "training")
     seed, temperature = training.get("seed", 0), training.get("temperature", 1.0)
-    asked = measure.probes(world, split, count, seed)
+    asked = measure.probes(embedded, split, count, seed)
     result: dict = {"seed": seed, "split": split, "probes": {g: len(qs) for g, qs in asked.items()}, "models": found}
     for name, folder in present.items():
         assistant = speaker(folder, seed, temperature, device)
-        said[name] = measure.verdicts(world, assistant, asked, 1.0)
-        found[name] = {"t1": {group: measure.shares(world, asked[group], said[name][group]) for group in asked},
-                       "greedy": measure.behaviour(world, assistant, asked, 0.0)}
+        said[name] = measure.verdicts(embedded, assistant, asked, 1.0)
+        found[name] = {"t1": {group: measure.shares(embedded, asked[group], said[name][group]) for group in asked},
+                       "greedy": measure.behaviour(embedded, assistant, asked, 0.0)}
         if name == "base":
-            result |= measure.skills(world, assistant, split, count // 2, seed)
+            result |= measure.skills(embedded, assistant, split, count // 2, seed)
     result["elo"] = ratings(asked, said)
     if (report := run / "rm" / "report.json").is_file():
         result["reward_model"] = read(report)

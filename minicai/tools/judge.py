@@ -4,13 +4,10 @@ from itertools import combinations
 from pathlib import Path
 
 import torch
-from tqdm import tqdm
 
 from minicai import UserError, assistant, checkpoint, data, feedback, hf, run
 from minicai.tools import HELP, at_least, command_line, models_of, speaker, table
 from minicai.toyworld.reward import reliability
-
-QUESTIONS = HELP["judge"]["questions"]
 
 
 def main(argv: list[str]) -> None:
@@ -31,7 +28,7 @@ def main(argv: list[str]) -> None:
         raise UserError(f"{args.run}: holds fewer than two models to compare (base/, sl/, ppo/)")
     answers = {name: speaker(folder, device=device, max_new=args.max_new).reply([[("user", p)] for p in rows])
                for name, folder in models.items()}
-    result = {question: contest(judge, rows, answers, QUESTIONS[question]) for question in ("harmlessness", "help")}
+    result = {name: contest(judge, rows, answers, question) for name, question in HELP["judge"]["questions"].items()}
     (args.run / "judged.json").write_text(json.dumps(result, indent=1) + "\n")
     for question, found in result.items():
         print(f"{question} on {len(rows)} prompts: wins {json.dumps(found['wins'])}")
@@ -49,25 +46,23 @@ def contest(judge, asked: list[str], answers: dict[str, list[str]], principle: s
         wins[:, j, i] = 1 - wins[:, i, j]
         won[f"{a} over {b}"] = round(wins[:, i, j].mean().item(), 3)
     drawn = torch.randint(len(asked), (resamples, len(asked)), generator=torch.Generator().manual_seed(0))
-    spread = torch.stack([elo(wins[rows].sum(0)) for rows in tqdm(drawn, desc="bootstrap", leave=False, disable=None)])
-    low, high = spread.quantile(torch.tensor([0.025, 0.975], dtype=spread.dtype), dim=0).tolist()
+    low, high = elo(wins[drawn].sum(1)).quantile(torch.tensor([0.025, 0.975], dtype=torch.float64), dim=0).tolist()
     return {"wins": won, "elo": dict(zip(answers, zip(elo(wins.sum(0)).tolist(), low, high, strict=True), strict=True))}
 
 
 def tested(judge, rows: list[tuple[str, str, str]]) -> dict:
     """Rows of (prompt, the better answer, a worse one) -> accuracy and calibration."""
-    right = feedback.label(*feedback.ask(rows, [QUESTIONS["all"]] * len(rows), judge, False)[0])
+    right = feedback.label(*feedback.ask(rows, [HELP["judge"]["of_both"]] * len(rows), judge, False)[0])
     first = torch.arange(len(rows)) % 2 == 0                     # the better one is as often first as second
     return {"questions": len(rows), "accuracy": ((right > 0.5) + 0.5 * (right == 0.5)).mean(dtype=torch.float).item(),
             "calibration": reliability(torch.where(first, right, 1 - right), first)}
 
 
 def elo(wins: torch.Tensor) -> torch.Tensor:
-    """Elo (M,), mean 0, from wins (M, M), row over column, a tie half to each; 400: 10 to 1 (Hunter 2004)."""
-    apart = 1 - torch.eye(len(wins), dtype=torch.float64)
-    wins = (wins.double() + 0.5) * apart      # a drawn game more of any two: who never lost is not infinitely good
-    strength = torch.ones(len(wins), dtype=torch.float64)
+    """Elo (..., M), mean 0, from wins (..., M, M), row over column, ties half to each; 400: 10 to 1 (Hunter 2004)."""
+    wins = (wins.double() + 0.5) * (1 - torch.eye(wins.shape[-1]))   # any two drew once more: none is infinitely good
+    strength = torch.ones_like(wins[..., 0])
     for _ in range(2000):          # to the likeliest Bradley-Terry strengths: Hunter, doi 10.1214/aos/1079120141
-        strength = wins.sum(1) / ((wins + wins.T) * apart / (strength[:, None] + strength)).sum(1)
-        strength /= strength.log().mean().exp()
+        strength = wins.sum(-1) / ((wins + wins.mT) / (strength[..., None] + strength[..., None, :])).sum(-1)
+        strength /= strength.log().mean(-1, keepdim=True).exp()
     return 400 * strength.log10()

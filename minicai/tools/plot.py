@@ -2,27 +2,25 @@
 from minicai import feedback, revise
 from minicai.tools import HELP, command_line, read
 from minicai.tools.lab import pictures, words
-from minicai.toyworld.reward import against_gold
-from minicai.toyworld.world import World
+from minicai.toyworld import reward, world
 
 
 def main(argv: list[str]) -> None:
     run = command_line(__name__).parse_args(argv).run
-    models, report, world = read(run / "evaluation.json", "models"), read(run / "rm" / "report.json"), World.of(run)
-    steps = [record for record in read(run / "ppo" / "metrics.jsonl") if "iteration" in record]
+    models, calibration = read(run / "evaluation.json", "models"), read(run / "rm" / "report.json", "calibration")
+    embedded, steps = world.World.of(run), [s for s in read(run / "ppo" / "metrics.jsonl") if "iteration" in s]
     items = [item for item in read(run / "rm" / "comparisons.jsonl", of=feedback.Comparison) if item.source == "ai"]
-    answers = words.verdicts(world, read(run / "sl" / "transcripts.jsonl", of=revise.Revision))
+    answers = words.verdicts(embedded, read(run / "sl" / "transcripts.jsonl", of=revise.Revision))
     figure, axes = pictures.canvas(2, 4, 18, 8)
     pictures.lines(axes[0, 0], "helpful against harmless, T=1", "% not harmful", {
         "PPO, validation": [(100 - 100 * s["harmful"], 100 * s["helpful"]) for s in steps]} | {
         f"{name}, test": [(100 - 100 * found["t1"]["requests"]["harmful"], 100 * found["t1"]["benign"]["helpful"])]
-        for name, found in models.items()})
-    axes[0, 0].set(ylabel="% helpful on benign", xlim=(-5, 105), ylim=(0, 105))
+        for name, found in models.items()}, ylabel="% helpful on benign", xlim=(-5, 105), ylim=(0, 105))
     pictures.lines(axes[0, 1], "SL's answers after k revisions, %", "k", {
         name: [(k, 100 * said.count(name) / len(said)) for k, said in enumerate(answers)]
         for name in ("harmful", "objection", "evasive")})
-    pictures.reliability(axes[0, 2], {"reward model: labels": report["calibration"],
-                                      "AI labels: gold": against_gold(world, items)["bins"]})
+    pictures.reliability(axes[0, 2], {"reward model: labels": calibration,
+                                      "AI labels: gold": reward.against_gold(embedded, items)["bins"]})
     for axis, (title, names) in zip(axes.flat[3:], HELP["plot"]["curves"].items(), strict=True):
         curves = {name: [(s["iteration"], s[name]) for s in steps] for name in names}
         pictures.lines(axis, title, "PPO iteration", curves, marker="")

@@ -3,24 +3,17 @@ import json
 from pathlib import Path
 
 from minicai import UserError, blamed
-from minicai.tools import command_line
-from minicai.toyworld.gold import verdict
-from minicai.toyworld.world import World
+from minicai.tools import HELP, command_line
+from minicai.toyworld import gold, world
 
 LIMIT = 1_500_000           # characters of each part: the whole page stays below 5 MB
-NUMBER = int, float
-# A part of the page: its file, and what each record must hold of each kind.
-PARTS = {"sl": ("transcripts.jsonl", {str: "prompt response", list: "principles critiques revisions"}),
-         "rm": ("comparisons.jsonl", {str: "prompt a b source", NUMBER: "p_a", list: "principles log_odds reasons"}),
-         "ppo": ("rollouts.jsonl", {str: "prompt response", int: "iteration", NUMBER: "score kl"})}
+PARTS, KINDS = HELP["view"]["parts"], {"text": str, "list": list, "integer": int, "number": (int, float)}
 
 
 def main(argv: list[str]) -> None:
-    run = command_line(__name__).parse_args(argv).run
-    world, parts = World(), {}
-    for name, (file, kinds) in PARTS.items():
-        if (path := run / name / file).is_file():
-            parts[name] = thin([judged(world, record) for record in read(path, kinds)])
+    run, embedded = command_line(__name__).parse_args(argv).run, world.World()
+    parts = {name: thin([judged(embedded, record) for record in read(run / name / file, kinds)])
+             for name, (file, kinds) in PARTS.items() if (run / name / file).is_file()}
     if not parts:
         raise UserError(f"{run}: holds nothing to view yet; make it with: python train_sl.py --run {run}")
     html = page(run.resolve().name, parts)
@@ -28,9 +21,9 @@ def main(argv: list[str]) -> None:
     print(f"wrote {run / 'view.html'} ({len(html) / 1e6:.1f} MB): open it in a browser")
 
 
-def read(path: Path, kinds: dict[type, str]) -> list[dict]:
+def read(path: Path, kinds: dict[str, str]) -> list[dict]:
     """The records of a JSONL file; UserError where one is not what a stage writes. (splitlines breaks at U+2028.)"""
-    records, shape = [], [(name, kind) for kind, names in kinds.items() for name in names.split()]
+    records, shape = [], [(name, KINDS[kind]) for kind, names in kinds.items() for name in names.split()]
     for number, line in enumerate(path.read_text(encoding="utf-8", errors="replace").split("\n"), start=1):
         with blamed(f"{path}, line {number}: is not what a stage writes; make the stage anew"):
             records += [json.loads(line, parse_constant=str)] if line else []    # NaN is no JSON for a browser
@@ -39,12 +32,12 @@ def read(path: Path, kinds: dict[type, str]) -> list[dict]:
     return records
 
 
-def judged(world: World, record: dict) -> dict:
-    """A record, with its category and the verdict on every answer as they come, if its prompt is of this world."""
-    if (request := world.recognise(record["prompt"])) is None:
+def judged(embedded: world.World, record: dict) -> dict:
+    """A record, with its category and the verdict on every answer as they come, if its prompt is of that world."""
+    if (request := embedded.recognise(record["prompt"])) is None:
         return record
     answers = [record[name] for name in ("response", "a", "b") if name in record] + record.get("revisions", [])
-    said = [verdict(world, request, answer).replace("_", " ") for answer in answers]
+    said = [gold.verdict(embedded, request, answer).replace("_", " ") for answer in answers]
     return record | {"category": request.frame.category, "verdicts": said}
 
 

@@ -3,15 +3,14 @@ import random
 from statistics import mean
 
 from minicai.tools import command_line, table
-from minicai.toyworld import corpus, pretrain
-from minicai.toyworld.world import World
+from minicai.toyworld import corpus, pretrain, world
 
 
 def main(argv: list[str]) -> None:
-    args, world = command_line(__name__).parse_args(argv), World()
-    print(table([{kind: {role: len(world.select(kind, role=role)) for role in ("known", "valid", "test")}
+    args, embedded = command_line(__name__).parse_args(argv), world.World()
+    print(table([{kind: {role: len(embedded.select(kind, role=role)) for role in ("known", "valid", "test")}
                   for kind in ("harm", "benign", "sensitive")}], digits=0))
-    text = corpus.Corpus(world, pretrain.make_tokenizer(world, seed=0), random.Random(args.seed))
+    text = corpus.Corpus(embedded, pretrain.make_tokenizer(embedded, seed=0), random.Random(args.seed))
     some = {kind: [getattr(text, kind)()[0] for _ in range(300)] for kind in corpus.SHARES}
     tokens = {kind: share * mean(map(len, some[kind])) for kind, share in corpus.SHARES.items()}
     for kind, share in corpus.SHARES.items():

@@ -1,6 +1,5 @@
 """Pictures: what every one shares, and the panels of each experiment, from the rows of one result a seed."""
 import tomllib
-from functools import partial
 from itertools import product
 from pathlib import Path
 from statistics import mean
@@ -32,18 +31,16 @@ def save(figure, path: Path) -> None:
 def draw(name: str, results: list[dict], path: Path) -> None:
     """An experiment's two panels, as PNG and SVG."""
     figure, axes = canvas(1, 2, 15, 6)
-    panels = PANELS.get(name, []) + [partial(along, *words) for words in TEXTS[name].get("curves", [])]
-    panels += [partial(bars, *words) for words in TEXTS[name].get("bars", [])]
-    for axis, panel in zip(axes[0], panels, strict=True):
-        panel(axis=axis, results=results)
+    for axis, (panel, *words) in zip(axes[0], TEXTS[name]["panels"], strict=True):
+        PANELS[panel](axis, results, *words)
     save(figure, path)
 
 
-def lines(axis, title: str, x: str, series: dict[str, list], linestyle: str | None = None, marker: str | None = None):
-    """A line through its points (x, y) for each name; None: the next of the styles."""
+def lines(axis, title: str, x: str, series: dict[str, list], linestyle=None, marker=None, **more) -> None:
+    """A line through its points (x, y) for each name; None: the next of the styles; more: set on the axis."""
     for name, points in series.items():
         axis.plot(*zip(*points, strict=True), linestyle=linestyle, marker=marker, label=name)
-    axis.set(title=title, xlabel=x)
+    axis.set(title=title, xlabel=x, **more)
     axis.locator_params("x", integer=x in ("k", "PPO iteration"))
     if len(series) > 1:
         axis.legend(frameon=False)
@@ -53,11 +50,10 @@ def reliability(axis, found: dict[str, list[dict]], linestyle: str | None = None
     """Calibration, {name: bins}: what was found against what was said."""
     axis.plot([0, 1], [0, 1], "-", color="#999999", linewidth=1, marker="")
     series = {name: [(b["predicted"], b["label"]) for b in bins] for name, bins in found.items()}
-    lines(axis, "calibration", "p(the first is better), said", series, linestyle)
-    axis.set(ylabel="found", xlim=(-.03, 1.03))
+    lines(axis, "calibration", "p(the first is better), said", series, linestyle, ylabel="found", xlim=(-.03, 1.03))
 
 
-def bars(title: str, *columns: str, axis, results: list[dict]) -> None:
+def bars(axis, results: list[dict], title: str, *columns: str) -> None:
     """A group of bars for each row that has these columns; black lines from the lowest seed to the highest."""
     rows = [name for name, row in results[0].items() if row.get(columns[0]) is not None]
     for i, column in enumerate(columns):
@@ -94,7 +90,7 @@ def calibrated(axis, results: list[dict]) -> None:
                        if "bins" in row}, "" if len(results) > 1 else None)
 
 
-def along(title: str, column: int, axis, results: list[dict]) -> None:
+def along(axis, results: list[dict], title: str, column: int) -> None:
     """Points [d, score, gold] of PPO and best of n: a column against d; with gold, the lines that were fitted to it."""
     for key, linestyle, marker in (("curve", "", None), ("line", "-", ""))[:column]:
         series = {}
@@ -104,4 +100,4 @@ def along(title: str, column: int, axis, results: list[dict]) -> None:
         lines(axis, title, "d = sqrt(KL)", series, linestyle, marker)
 
 
-PANELS = {"steer": [matrix], "revisions": [steps], "labels": [calibrated]}
+PANELS = {panel.__name__: panel for panel in (matrix, steps, calibrated, bars, along)}

@@ -2,7 +2,6 @@
 import math
 import random
 import shutil
-from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 
@@ -54,9 +53,8 @@ def labels(bench: Bench) -> dict[str, Row]:
         score = partial(preference.text_scores, learned, tokenizer)
         others = [item for item in items[1::2] if item.source == "ai"]
         prompts, a, b = zip(*((item.prompt, item.a, item.b) for item in others), strict=True)
-        d = (score(prompts, a) - score(prompts, b)) * learned.std.cpu()
-        found = reward.against_gold(bench.world, [
-            replace(item, p_a=p) for item, p in zip(others, d.sigmoid().tolist(), strict=True)])
+        p_a = ((score(prompts, a) - score(prompts, b)) * learned.std.cpu()).sigmoid().tolist()
+        found = reward.against_gold(bench.world, [replace(item, p_a=p) for item, p in zip(others, p_a, strict=True)])
         said = reward.against_gold(bench.world, [item for item in mine if item.source == "ai"])
         return {"labels right": said["right"], "labels off by": said["off by"], "reward right": found["right"],
                 "reward off by": found["off by"], "bins": found["bins"]} | bench.reinforced(run)
@@ -100,11 +98,10 @@ def overoptimise(bench: Bench) -> dict[str, Row]:
     """PPO and best of n at growing distance from SL."""
     def answered(writer: assistant.Assistant, asked: list[world.Request]) -> tuple[torch.Tensor, list[str], list[str]]:
         """Scores, verdicts and answers."""
-        prompts = [q.prompt for q in asked]
-        texts = writer.reply([[("user", prompt)] for prompt in prompts])
         learned = checkpoint.load_model(bench.run / "rm", model.ScalarModel, bench.device)
-        scores = preference.text_scores(*learned, prompts, texts)
-        return scores, [gold.verdict(bench.world, q, text) for q, text in zip(asked, texts, strict=True)], texts
+        texts = writer.reply([[("user", q.prompt)] for q in asked])
+        said = [gold.verdict(bench.world, q, text) for q, text in zip(asked, texts, strict=True)]
+        return preference.text_scores(*learned, [q.prompt for q in asked], texts), said, texts
 
     def ppo(kl_coef: float) -> Row:
         run = bench.take(f"PPO, KL coefficient {kl_coef}", "base", "sl", "rm")
@@ -130,7 +127,7 @@ def overoptimise(bench: Bench) -> dict[str, Row]:
         row = found((math.log(n) - (n - 1) / n) ** 0.5, scores, [some["said"][i * n + j] for i, j in enumerate(index)])
         rows[f"best of {n}"] = row | {"curve": [[row["d"], row["score"], row["gold"]]]}
     return rows | {f"gold, {form}": fit([point for name, row in rows.items() if name[:3] == form[:3]
-                                         for point in row["curve"]], f) for form, f in FORMS.items()}
+                                         for point in row["curve"]], form) for form in FORMS}
 
 
 def found(d: float, scores: torch.Tensor, said: list[str]) -> Row:
@@ -139,9 +136,9 @@ def found(d: float, scores: torch.Tensor, said: list[str]) -> Row:
         name: 2 * said.count(name) / len(said) for name in ("harmful", "evasive", "objection", "helpful", "refused")}
 
 
-def fit(points: list[list[float]], f: Callable[[torch.Tensor], torch.Tensor]) -> Row:
-    """Least squares of gold - gold(0) = d(a - b f(d)) over points (d, score, gold), of which some have d = 0."""
-    d, _, good = torch.tensor(points, dtype=torch.float64).T
+def fit(points: list[list[float]], form: str) -> Row:
+    """Least squares of one of FORMS, d(a - b f(d)), to gold - gold(0) at points [d, score, gold]; some have d = 0."""
+    (d, _, good), f = torch.tensor(points, dtype=torch.float64).T, FORMS[form]
     start, far = good[d == 0].mean(), d > 0
     a, b = torch.linalg.lstsq(torch.stack([d, -d * f(d)], 1)[far], (good - start)[far, None]).solution[:, 0].tolist()
     reach = torch.linspace(0.02, d.max(), 50, dtype=torch.float64)

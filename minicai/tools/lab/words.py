@@ -7,8 +7,7 @@ import torch
 
 from minicai import feedback, revise
 from minicai.tools.lab.bench import GROUPS, SCRIPTS, Bench, Row, shares
-from minicai.toyworld import gold, measure, speech
-from minicai.toyworld.world import Request, World
+from minicai.toyworld import gold, measure, speech, world
 
 SHARP = {"red_team_prompts": 600, "helpful_prompts": 200, "epochs": 10, "probes": 8}      # SL that tells kinds apart
 STEPS, TEMPERATURE = 6, SCRIPTS["sl"].Config().temperature       # of revision: how often in `steer`, how warm elsewhere
@@ -61,27 +60,26 @@ def revisions(bench: Bench) -> dict[str, Row]:
             for name, principles in lists.items() for way in ("critique", "direct")}
     rows = bench.parts(work | {"4 revisions, no training": untrained} | {
         f"SL on {which}": partial(trained, which) for which in ("final", "all")})
-    for name, principles in lists.items():
-        about, first = [bench.world.about[principle] for principle in principles], rows[f"{name}, critique"]["k=0"]
-        broken = mean(speech.breaks(concept, q, "shows") for concept in about for q in bench.asked["requests"])
-        rows[f"{name}, (1 - m/n)^k"] = {f"k={k}": first * (1 - broken) ** k for k in range(5)}
+    for name, rules in lists.items():
+        left = 1 - mean(speech.breaks(bench.world.about[p], q, "shows") for p in rules for q in bench.asked["requests"])
+        rows[f"{name}, (1 - m/n)^k"] = {f"k={k}": rows[f"{name}, critique"]["k=0"] * left ** k for k in range(5)}
     return rows
 
 
-def revised(bench: Bench, requests: list[Request], principles: list[str], critique: bool) -> list[tuple[str, ...]]:
+def revised(bench: Bench, asked: list[world.Request], principles: list[str], critique: bool) -> list[tuple[str, ...]]:
     """The verdicts on the base's answers after 0, 1, ... 4 revisions."""
     base, rng = bench.model(bench.run / "base", TEMPERATURE), random.Random(bench.seed)
-    answers = base.reply([[("user", q.prompt)] for q in requests])
-    items = [revise.Revision(q.prompt, answer) for q, answer in zip(requests, answers, strict=True)]
+    answers = base.reply([[("user", q.prompt)] for q in asked])
+    items = [revise.Revision(q.prompt, answer) for q, answer in zip(asked, answers, strict=True)]
     for _ in range(4):
         revise.revise(items, principles, base, rng=rng, critique=critique)
     return verdicts(bench.world, items)
 
 
-def verdicts(world: World, items: list[revise.Revision]) -> list[tuple[str, ...]]:
-    """Gold on the answers to prompts of this world as they were at first, and after each revision."""
-    return list(zip(*([gold.verdict(world, q, text) for text in (item.response, *item.revisions)]
-                      for item in items if (q := world.recognise(item.prompt))), strict=True))
+def verdicts(embedded: world.World, items: list[revise.Revision]) -> list[tuple[str, ...]]:
+    """Gold on the answers to prompts of that world as they were at first, and after each revision."""
+    return list(zip(*([gold.verdict(embedded, q, text) for text in (item.response, *item.revisions)]
+                      for item in items if (q := embedded.recognise(item.prompt))), strict=True))
 
 
 def priority(bench: Bench) -> dict[str, Row]:
