@@ -4,6 +4,7 @@ import math
 import random
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -104,7 +105,7 @@ def test_revisions_leave_what_no_principle_speaks_of(desk, monkeypatch, tiny):
     def revise(items, principles, base, *, rng, critique):
         for i, item in enumerate(items):                                            # half of them become good
             item.revisions.append(speech.EVASIONS[0] if critique and i < 4 else item.answer)
-    monkeypatch.setattr(words.revise, "revise", revise)
+    monkeypatch.setattr(words, "revise", SimpleNamespace(revise=revise, Revision=words.revise.Revision))
     monkeypatch.setattr(bench.Bench, "model", lambda *_: type("Base", (), {"reply": lambda self, turns: [
         speech.HELPS[0].format(how=desk.world.recognise(t[0][1]).how) for t in turns]})())
     monkeypatch.setattr(desk, "behaviour", lambda folder, temperature: {"harmful": 0.125})
