@@ -174,7 +174,7 @@ def inputs(cfg: Common, name: str) -> dict:
     """All that the result of a stage depends on: its settings, the files that they name, the stages before it."""
     own = {f: x for f, x in dataclasses.asdict(cfg).items() if f not in ("run", "overwrite", "resume", "save_every")}
     own |= {"device": device_of(cfg.device).type, "torch": str(torch.__version__)}
-    files = [Path(x) for x in own.values() if isinstance(x, str)] + sorted(Path(cfg.run).glob(f"*/{MANIFEST}"))
+    files = [Path(x) for x in own.values() if isinstance(x, str)] + sorted(Path(cfg.run).glob(f"[!.]*/{MANIFEST}"))
     return own | {"/".join(path.parts[-2:]): sha256(path.read_bytes())[:12]
                   for path in files if path.is_file() and path.parent.name != name}
 
