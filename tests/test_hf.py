@@ -15,9 +15,8 @@ from fakes import main, save, table, tiny_assistant, write
 from hypothesis import given
 from hypothesis import strategies as st
 
-from minicai import UserError, assistant, checkpoint, hf, hf_bpe, hf_tokens, preference, tools
+from minicai import UserError, assistant, checkpoint, hf, hf_bpe, hf_tokens, preference, tokens, tools
 from minicai import model as models
-from minicai.tokens import Tokenizer, pad
 from minicai.toyworld.bpe import train_bpe
 from minicai.toyworld.world import World
 
@@ -125,11 +124,7 @@ def plant(fault, model, monkeypatch):
             own[name].data = own[name].data.roll(16, 0) if "proj.w" in fault else own[name].data * 0 + ("norm" in fault)
 
 
-FAULTS = [*((fault, family) for fault in ("rope", "rope_theta", "input_layernorm", "k_proj.w") for family in FAMILIES),
-          ("rope_scaling", "llama3"), ("proj.bias", "qwen2"), ("q_norm", "qwen3"), ("k_norm", "qwen3")]
-
-
-@pytest.mark.parametrize("fault, family", FAULTS)
+@pytest.mark.parametrize("fault, family", [(x, family) for family, kind in FAMILIES.items() for x in kind["faults"]])
 def test_a_planted_fault_is_seen(fault, family, folders, monkeypatch):
     model, _ = hf.load(folders[family][0])
     plant(fault, model, monkeypatch)
@@ -189,7 +184,7 @@ def test_no_text_ever_becomes_control_and_a_prompt_begins_its_conversation(train
 
 def toy():
     """A model and a tokenizer of the toy's own kind."""
-    tokenizer, shape = Tokenizer(train_bpe(TEXT, 400)), tiny_assistant().model.config
+    tokenizer, shape = tokens.Tokenizer(train_bpe(TEXT, 400)), tiny_assistant().model.config
     model = models.LanguageModel(replace(shape, vocab_size=tokenizer.vocab_size)).eval()
     for parameter in model.parameters():
         torch.nn.init.normal_(parameter, 2.0 - parameter.ndim, 0.3)
@@ -224,7 +219,7 @@ def test_a_reward_model_becomes_a_classifier_with_one_label_and_the_command_writ
         tools.main()
     twin = transformers.AutoModelForSequenceClassification.from_pretrained(tmp_path / "rm_out").eval()
     rows = [tokenizer.render([("user", prompt), ("assistant", response)]) for prompt, response in pairs]
-    label = twin(pad(rows, tokenizer.pad)).logits[:, 0]
+    label = twin(tokens.pad(rows, tokenizer.pad)).logits[:, 0]
     score = preference.read_scores(judge, tokenizer, pairs)
     torch.testing.assert_close(label - twin.config.score_offset, score, atol=1e-4, rtol=1e-4)
     assert gap(model, transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "ppo_out").eval()) <= 1e-6

@@ -3,8 +3,7 @@ import pytest
 import torch
 from fakes import close, token_logp
 
-import minicai.sample as sample
-from minicai.tokens import pad
+from minicai import sample, tokens
 
 PROMPTS = [[1, 2, 3], [4], [5, 6, 7, 8, 9, 10, 11], [4, 12]]
 STOPS = set(range(20, 40, 2))
@@ -35,7 +34,7 @@ def test_temperature_zero_says_the_likeliest_of_each_prompt_alone_and_leaves_the
 def test_log_probs_seen_while_sampling_are_those_recomputed_by_teacher_forcing(model, temperature):
     prompts = PROMPTS * 20                                       # so many that those who have stopped leave the batch
     replies, logps = draw(model, prompts, temperature=temperature)
-    ids = pad([p + r for p, r in zip(prompts, replies, strict=True)], 0)
+    ids = tokens.pad([p + r for p, r in zip(prompts, replies, strict=True)], 0)
     again = token_logp(model(ids), ids, temperature)
     for row, prompt, reply, logp in zip(again, prompts, replies, logps, strict=True):
         close(row[len(prompt) - 1:len(prompt) + len(reply) - 1], torch.tensor(logp), atol=1e-5, rtol=0)
@@ -62,8 +61,7 @@ def test_drawn_at_half_the_temperature_tokens_are_as_frequent_as_their_log_probs
 
 @pytest.mark.parametrize("top_p, temperature, expected", [
     (1.0, 1.0, [.5, .1, .4]), (1.0, 0.5, [25 / 42, 1 / 42, 16 / 42]), (0.8, 1.0, [5 / 9, 0, 4 / 9]),
-    (0.6, 1.0, [5 / 9, 0, 4 / 9]), (0.45, 1.0, [1., 0, 0]), (1e-9, 1.0, [1., 0, 0]),
-])
+    (0.6, 1.0, [5 / 9, 0, 4 / 9]), (0.45, 1.0, [1., 0, 0]), (1e-9, 1.0, [1., 0, 0])])
 @pytest.mark.exercise("choose", 2)
 def test_over_an_even_grid_of_u_each_token_comes_as_often_as_its_renormalised_probability(top_p, temperature, expected):
     n, p, expected = 5000, torch.tensor([0, .5, .1, .4, 0]), torch.tensor([0, *expected, 0])

@@ -21,7 +21,6 @@ from minicai import UserError, tools
 from minicai.ppo import New, Old, ppo_loss, sequence_kl
 from minicai.tensors import masked_mean
 from minicai.tools import lab
-from minicai.tools.lab.bench import Bench
 from minicai.toyworld.gold import OBJECTS
 
 Loss = tuple[Tensor, dict[str, Tensor]]
@@ -126,7 +125,7 @@ VARIANTS: dict[str, dict] = {
     "reward by hand": {"reward_fn": says_no}}
 
 
-def losses(bench: Bench) -> dict[str, dict]:
+def losses(bench: lab.bench.Bench) -> dict[str, dict]:
     """PPO and ten others on one reward model: means of the last five rollouts, then gold on test requests."""
     def trained(key: str) -> dict[str, float]:
         run, groups = bench.take(key, "base", "sl", "rm"), {"prompts": 32, "samples_per_prompt": 4}
