@@ -8,9 +8,11 @@ The script whitens what an advantage_fn returns, over the whole rollout. All of 
 """
 import json
 import sys
+import tomllib
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from statistics import mean
 
 import torch
@@ -136,13 +138,8 @@ def losses(bench: lab.bench.Bench) -> dict[str, dict]:
     return bench.parts({key: partial(trained, key) for key in VARIANTS})
 
 
-lab.EXPERIMENTS["losses"], lab.pictures.TEXTS["losses"] = losses, {
-    "asks": "What the loss does: PPO and ten others on one reward model; means of the last five rollouts, then gold.",
-    "expected": """
-No clip, dual clip, REINFORCE as PPO, for hardly a ratio reaches the clip; RLOO and GRPO near it, from a quarter of the
-prompts; k2 and k3 alike, KL higher, for whitened advantages are larger than the score's own; more entropy with its
-bonus; with the length penalty answers are shorter, and dodge; by hand all is refused.""",
-    "bars": [["harmful requests", "harmful", "evasive", "objection"], ["harmless requests", "helpful", "refused"]]}
+lab.EXPERIMENTS["losses"] = losses
+lab.pictures.TEXTS["losses"] = tomllib.loads(Path(__file__).with_suffix(".toml").read_text("utf-8"))
 if __name__ == "__main__":
     sys.argv[1:1] = ["lab", "losses"]
     tools.main()
