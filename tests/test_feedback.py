@@ -125,10 +125,9 @@ def test_a_section_is_asked_only_where_those_above_it_see_hardly_a_difference():
         compare_in_order([item], sections, judge(by_principle=worth), rng=random.Random(0))
         close(item.p_a, 1 / (1 + math.exp(-odds)))
         assert item.principles == [*worth][:asked] and len(item.log_odds) == len(item.reasons) == asked
-    flat, ordered = Comparison("why?", "no", "well"), Comparison("why?", "no", "well")
-    compare([flat], PRINCIPLES, judge(), rng=random.Random(0), per_pair=2)
-    compare_in_order([ordered], [PRINCIPLES], judge(), rng=random.Random(0), per_pair=2)
-    assert flat == ordered
+    item = Comparison("why?", "no", "well")
+    compare_in_order([item], [PRINCIPLES], judge(), rng=random.Random(0), per_pair=2)
+    assert item == ruled("no", "well", judge(), per_pair=2)
 
 
 def test_pairs_are_the_answers_that_share_fewest_words_of_the_prompts_where_these_are_fewest():

@@ -23,11 +23,8 @@ from minicai.toyworld.world import World
 transformers, tokenizers = pytest.importorskip("transformers"), pytest.importorskip("tokenizers")
 safetensors = pytest.importorskip("safetensors.torch")
 pytestmark = pytest.mark.hf
-LLAMA = "<|begin_of_text|> <|end_of_text|> <|start_header_id|> <|end_header_id|> <|eot_id|>".split()
-CHATML = "<|endoftext|> <|im_start|> <|im_end|>".split()
 TABLE = table("open_weights")
-FAMILIES = TABLE["families"]
-STYLES = ["llama3 <|eot_id|>", "qwen <|im_end|>", "smollm2 <|im_end|>", "gpt2 <|endoftext|>", "llama3 <|end_of_text|>"]
+FAMILIES, STYLES, LLAMA, CHATML = (TABLE[name] for name in ("families", "styles", "llama", "chatml"))
 TEXT = "".join((Path(__file__).parents[1] / name).read_text() for name in ("LICENSE", "constitution.txt")) + """
     We'll sell 1234567 if he'd NOT -- f(x) = {y[0]}; ///   \t\r\n\n  naïve Übermut 東京へ行く
     Привет e\u0301 a\u0308 é ä ½ ⅷ 🙂 \u3000 x\u200by """

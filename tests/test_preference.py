@@ -5,8 +5,7 @@ import torch
 import minicai.preference as preference
 
 close = torch.testing.assert_close
-A, B = torch.tensor([1.0, -2.0, 0.5, 3.0]), torch.tensor([0.0, 1.0, 0.5, 5.0])
-SOFT = torch.tensor([0.9, 0.6, 0.3, 0.0])
+A, B, SOFT = torch.tensor([[1.0, -2.0, 0.5, 3.0], [0.0, 1.0, 0.5, 5.0], [0.9, 0.6, 0.3, 0.0]])
 PAIRS = [("the cat", "sat on the mat."), ("a", "b"), ("42 bananas", "")]
 
 

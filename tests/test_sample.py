@@ -10,8 +10,8 @@ STOPS = set(range(20, 40, 2))
 
 
 def draw(model, prompts=PROMPTS, seed=0, **options):
-    options = dict(max_new=12, stops=STOPS) | options
-    return sample.generate(model, prompts, generator=torch.Generator().manual_seed(seed), **options)
+    options = dict(max_new=12, stops=STOPS, generator=torch.Generator().manual_seed(seed)) | options
+    return sample.generate(model, prompts, **options)
 
 
 def test_the_same_generator_says_the_same_and_another_something_else(model):
@@ -21,12 +21,10 @@ def test_the_same_generator_says_the_same_and_another_something_else(model):
 @pytest.mark.parametrize("batch", [1, 2, 256])
 @pytest.mark.exercise("choose", 1)
 def test_temperature_zero_says_the_likeliest_of_each_prompt_alone_and_leaves_the_generator_as_it_was(model, batch):
-    generator = torch.Generator()
-    before = generator.get_state()
-    options = dict(max_new=12, stops=STOPS, temperature=0, batch=batch)
-    for prompt, reply in zip(PROMPTS, sample.generate(model, PROMPTS, generator=generator, **options)[0], strict=True):
+    generator, another = torch.Generator(), torch.Generator()                    # alike
+    for prompt, reply in zip(PROMPTS, draw(model, temperature=0, batch=batch, generator=generator)[0], strict=True):
         assert model(torch.tensor([prompt + reply])).argmax(-1)[0, len(prompt) - 1:-1].tolist() == reply
-    assert torch.equal(generator.get_state(), before)
+    assert torch.equal(generator.get_state(), another.get_state())
 
 
 @pytest.mark.parametrize("temperature", [1.0, 0.5])

@@ -6,7 +6,7 @@ import shutil
 from operator import attrgetter
 
 import pytest
-from fakes import table
+from fakes import table, write
 
 from minicai import UserError
 from minicai.tools import view
@@ -30,9 +30,8 @@ PARTS = {"sl": [*SL, SL[0] | {"prompt": HOSTILE}], "rm": RM, "ppo": PPO}
 @pytest.fixture
 def run(tmp_path):
     for name, records in PARTS.items():
-        (tmp_path / name).mkdir()
         text = "\n".join(json.dumps(record) for record in records).replace(r"\u2028\u0085", "\u2028\x85")
-        (tmp_path / name / view.PARTS[name][0]).write_text(text + "\n", "utf-8")
+        write(tmp_path, {f"{name}/{view.PARTS[name][0]}": text + "\n"})
     return tmp_path
 
 
