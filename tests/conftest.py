@@ -1,13 +1,12 @@
 """Fixtures. Each dimension has its own size, norms are not 1, logits not near uniform: that is where faults hide."""
 import json
 import re
-from dataclasses import replace
 from pathlib import Path
 
 import hypothesis
 import pytest
 import torch
-from fakes import STAGES, contents, main
+from fakes import STAGES, TINY, contents, main
 
 from minicai.model import LanguageModel, ModelConfig, ScalarModel
 from minicai.tokens import Tokenizer
@@ -16,8 +15,6 @@ from minicai.toyworld.bpe import train_bpe
 hypothesis.settings.register_profile("laws", database=None, deadline=None, derandomize=True, max_examples=50)
 hypothesis.settings.load_profile("laws")
 TEXT = "the cat sat on the mat. the mat sat under the cat! a banana, 42 bananas; two Ünïcødé bananas ...\n" * 3
-
-
 SAID: dict[str, str] = {}         # for the tally of exercises: law -> how its first failure reads, "" if all cases hold
 
 
@@ -71,16 +68,10 @@ def seeded():
 
 
 @pytest.fixture
-def config() -> ModelConfig:
-    return ModelConfig(vocab_size=61, hidden_size=24, intermediate_size=40, num_hidden_layers=3, num_attention_heads=8,
-                       num_key_value_heads=2, head_dim=6, dtype="float32")
-
-
-@pytest.fixture
-def tiny(config):
+def tiny():
     """-> a factory of tiny models: `tiny(qk_norm=False)`."""
     def build(**changes) -> LanguageModel:
-        model = LanguageModel(replace(config, **changes)).eval()
+        model = LanguageModel(ModelConfig(**TINY["model"] | changes)).eval()
         for parameter in model.parameters():
             if parameter.ndim == 1:
                 torch.nn.init.normal_(parameter, 1.0, 0.5)

@@ -11,10 +11,7 @@ import torch
 import train_ppo
 import train_rm
 import train_sl
-from minicai.assistant import Assistant
-from minicai.checkpoint import save_model
-from minicai.model import LanguageModel, ModelConfig
-from minicai.tokens import Tokenizer
+from minicai import assistant, checkpoint, model, tokens
 
 close = torch.testing.assert_close
 BYTES = {bytes([i]): i for i in range(256)}            # the plainest tokenizer: a byte a token
@@ -53,19 +50,18 @@ def write(folder, files):
         (folder / name).write_bytes(bytes.fromhex(said["hex"]) if isinstance(said, dict) else raw)
 
 
-def tiny_assistant(seed: int = 0, **settings) -> Assistant:
+def tiny_assistant(seed: int = 0, **settings) -> assistant.Assistant:
     torch.manual_seed(seed)
-    shape = ModelConfig(261, hidden_size=24, intermediate_size=40, num_hidden_layers=2, num_attention_heads=4,
-                        num_key_value_heads=2, head_dim=6, dtype="float32")
-    model = LanguageModel(shape).eval()
-    torch.nn.init.normal_(model.model.embed_tokens.weight, std=0.3)
-    return Assistant(model, Tokenizer(BYTES), torch.Generator().manual_seed(seed), **settings)
+    sizes = {"vocab_size": 261, "num_hidden_layers": 2, "num_attention_heads": 4}
+    speaker = model.LanguageModel(model.ModelConfig(**TINY["model"] | sizes)).eval()
+    torch.nn.init.normal_(speaker.model.embed_tokens.weight, std=0.3)
+    return assistant.Assistant(speaker, tokens.Tokenizer(BYTES), torch.Generator().manual_seed(seed), **settings)
 
 
-def save(folder, model, tokenizer=None, training=()):
+def save(folder, saved, tokenizer=None, training=()):
     """Save a model in a new folder, with the tokenizer of bytes if no other is given."""
     folder.mkdir()
-    save_model(folder, model, tokenizer or Tokenizer(BYTES), dict(training))
+    checkpoint.save_model(folder, saved, tokenizer or tokens.Tokenizer(BYTES), dict(training))
 
 
 def token_logp(logits, ids, temperature=1.0):

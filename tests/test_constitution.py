@@ -1,6 +1,5 @@
 """Laws of the constitution: what is a principle, and how principles are drawn."""
 import random
-import tempfile
 from pathlib import Path
 
 import pytest
@@ -27,14 +26,13 @@ def test_sections_come_in_order_and_without_them_there_is_one(tmp_path):
 
 
 @given(st.binary() | st.text().map(str.encode))
-def test_any_file_gives_principles_or_an_error_of_one_line_that_names_it(content):
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder, "mine.txt")
-        path.write_bytes(content)
-        try:
-            assert constitution.load(path)
-        except UserError as error:
-            assert "mine.txt" in str(error) and "\n" not in str(error)
+def test_any_file_gives_principles_or_an_error_of_one_line_that_names_it(tmp_path_factory, content):
+    path = tmp_path_factory.mktemp("law") / "mine.txt"
+    path.write_bytes(content)
+    try:
+        assert constitution.load(path)
+    except UserError as error:
+        assert "mine.txt" in str(error) and "\n" not in str(error)
 
 
 def test_marks_comments_and_line_ends_are_no_part_of_a_principle(tmp_path):

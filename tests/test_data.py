@@ -1,5 +1,4 @@
 """Laws of people's files: each format gives its prompts and comparisons; a mistake names file, line, what is wrong."""
-import json
 import random
 
 import pytest
@@ -7,12 +6,9 @@ from fakes import table, write
 from hypothesis import given
 from hypothesis import strategies as st
 
-from minicai import UserError
-from minicai.data import Files, comparisons, examples, fitting, prompts
-from minicai.feedback import Comparison
-from minicai.revise import Revision
+from minicai import UserError, data, feedback, revise
 
-TABLE, READ = table("files"), {"p": prompts, "c": comparisons, "e": examples}
+TABLE, READ = table("files"), {"p": data.prompts, "c": data.comparisons, "e": data.examples}
 DEEP = dict(file="p.jsonl", says="line 2: expected a JSON object: RecursionError",
             holds='{"prompt": "one"}\n' + "[" * 99_999)
 
@@ -21,26 +17,26 @@ DEEP = dict(file="p.jsonl", says="line 2: expected a JSON object: RecursionError
 @pytest.mark.parametrize("packed", ["", ".gz"])
 def test_prompts_of_each_format(row, packed, tmp_path):
     write(tmp_path, {(name := row["file"] + packed): row["holds"]})
-    assert prompts(tmp_path / name) == row["gives"]
+    assert data.prompts(tmp_path / name) == row["gives"]
 
 
 @pytest.mark.parametrize("row", TABLE["comparisons"])
 def test_comparisons_of_each_format(row, tmp_path):
     write(tmp_path, {"c.jsonl": [row["record"]] * 2})
-    assert comparisons(tmp_path / "c.jsonl") == [Comparison(*row["gives"], p_a=1.0, source="human")] * 2
+    assert data.comparisons(tmp_path / "c.jsonl") == [feedback.Comparison(*row["gives"], p_a=1.0, source="human")] * 2
 
 
 def test_worked_examples_are_read(tmp_path):
     write(tmp_path, {"f.jsonl": TABLE["examples"]})
-    found = Revision("p", "r", ["Be."], ["c"], ["v"])
-    plain, reasoned = Comparison("p", "x", "y", 0.0), Comparison("p", "x", "y", 1.0, reasons=[["so"]])
-    assert examples(tmp_path / "f.jsonl") == ([found], [plain, reasoned])
-    assert examples("") == ([], [])
+    found = revise.Revision("p", "r", ["Be."], ["c"], ["v"])
+    plain, reasoned = feedback.Comparison("p", "x", "y", 0.0), feedback.Comparison("p", "x", "y", 1.0, reasons=[["so"]])
+    assert data.examples(tmp_path / "f.jsonl") == ([found], [plain, reasoned])
+    assert data.examples("") == ([], [])
 
 
 def test_prompts_of_files_are_drawn_without_repeats_and_mixed_by_their_share(tmp_path):
-    (tmp_path / "prompts.json").write_text(json.dumps([[f"h{i}" for i in range(9)], ["k0", "k1"]]))
-    files, rng = Files(tmp_path / "prompts.json"), random.Random(0)
+    write(tmp_path, {"prompts.json": [[[f"h{i}" for i in range(9)], ["k0", "k1"]]]})
+    files, rng = data.Files(tmp_path / "prompts.json"), random.Random(0)
     assert sorted(files.red_team(99, rng)) == files.harm and len({*files.red_team(5, rng)}) == 5
     assert files.helpful(1, rng) in (["k0"], ["k1"])
     mixed = files.mixed(40, 0.25, rng)
@@ -51,19 +47,19 @@ def test_a_prompt_that_is_longer_than_the_room_is_named(tmp_path, tokenizer):
     path = tmp_path / "p.txt"
     path.write_text("a cat\nthe cat sat on the mat\n")
     length = len(tokenizer.prompt([("user", "the cat sat on the mat")]))
-    assert len(fitting(path, tokenizer, length)) == 2
+    assert len(data.fitting(path, tokenizer, length)) == 2
     with pytest.raises(UserError, match=f"p.txt: a prompt has {length} tokens.*'the cat sat"):
-        fitting(path, tokenizer, length - 1)
+        data.fitting(path, tokenizer, length - 1)
 
 
 @given(st.lists(st.text(st.characters(exclude_categories=["Cs"]), max_size=9), min_size=3, max_size=6))
 def test_a_transcript_is_cut_where_the_last_answer_begins(tmp_path_factory, parts):
     path = tmp_path_factory.mktemp("law") / "hh.jsonl.gz"
     *talk, a, b = ("x" + part.strip() for part in parts)
-    talk = "".join(f"\n\nHuman: {part}\n\nAssistant: ok" for part in talk[:-1]) + f"\n\nHuman: {talk[-1]}"
-    write(path.parent, {path.name: [{side: f"{talk}\n\nAssistant: {said}" for side, said in (
+    talk = "\n\nAssistant: ok\n\nHuman: ".join(talk)
+    write(path.parent, {path.name: [{side: f"\n\nHuman: {talk}\n\nAssistant: {said}" for side, said in (
         ("chosen", a), ("rejected", b))}]})
-    assert comparisons(path) == [Comparison(talk.removeprefix("\n\nHuman: "), a, b, p_a=1.0, source="human")]
+    assert data.comparisons(path) == [feedback.Comparison(talk, a, b, p_a=1.0, source="human")]
 
 
 @pytest.mark.parametrize("row", [*TABLE["mistakes"], DEEP])

@@ -76,8 +76,7 @@ def course(tmp_path_factory):
 
 
 def solve(folder):
-    for file in {what["file"] for what in EXERCISES.values()}:
-        (folder / file).write_text(read(file), encoding="utf-8")
+    write(folder, {what["file"]: read(what["file"]) for what in EXERCISES.values()})
 
 
 def test_unsolved_gives_nothing_solved_all_and_one_exercise_wrong_that_much_less(course):

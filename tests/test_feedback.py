@@ -6,9 +6,8 @@ import pytest
 import torch
 from fakes import Scripted, close, tiny_assistant
 
-import minicai.feedback as feedback
+from minicai import feedback, sample
 from minicai.feedback import CHOICE, OPTIONS, QUESTION, REASONING, Comparison, ask, compare, compare_in_order, label
-from minicai.sample import generate
 
 WORTH = {"no": 0.0, "well": 1.0, "fine": 2.5}
 PRINCIPLES = ["Be kind.", "Be brief.", "Be brave."]
@@ -21,8 +20,8 @@ def quoted(turns, before):
 def judge(bias=0.0, scale=1.0, by_principle=None, say=lambda turns: "Hm."):
     """Log-odds of A over B: scale * (worth of what stands at A - at B) + bias; P(A) + P(B) is a half."""
     def score(turns, begun, ending):
-        factor = by_principle[quoted(turns, "Principle: ")] if by_principle else scale
-        odds = factor * (WORTH[quoted(turns, "(A) ")] - WORTH[quoted(turns, "(B) ")]) + bias
+        worth = by_principle[quoted(turns, "Principle: ")] if by_principle else WORTH
+        odds = scale * (worth.get(quoted(turns, "(A) "), 0.0) - worth.get(quoted(turns, "(B) "), 0.0)) + bias
         return torch.tensor(odds if ending == " (A)" else -odds).double().sigmoid().log() - math.log(2)
     return Scripted(say, score)
 
@@ -105,7 +104,8 @@ def test_only_reasoned_labels_are_clamped():
 
 def test_the_label_is_the_mean_over_principles_drawn_anew_for_each_pair():
     worth = dict(zip(PRINCIPLES, (0.0, 1.0, -2.0), strict=True))
-    fake, items = judge(bias=5.0, by_principle=worth), [Comparison(f"why {i}?", "fine", "no") for i in range(60)]
+    fake = judge(bias=5.0, by_principle={p: {"fine": 2.5 * factor} for p, factor in worth.items()})
+    items = [Comparison(f"why {i}?", "fine", "no") for i in range(60)]
     compare(items, PRINCIPLES, fake, rng=random.Random(0), per_pair=3)
     for item in items:
         odds = torch.tensor([2.5 * worth[p] for p in item.principles])
@@ -119,21 +119,15 @@ def test_the_label_is_the_mean_over_principles_drawn_anew_for_each_pair():
 
 def test_a_section_is_asked_only_where_those_above_it_see_hardly_a_difference():
     worth = {"Be safe.": {"bomb": -3.0}, "Be good.": {"lie": -2.0}, "Be of use.": {"bomb": 9.0, "lie": 9.0, "help": 1.}}
-
-    def score(turns, begun, ending):
-        here = worth[quoted(turns, "Principle: ")]
-        odds = here.get(quoted(turns, "(A) "), 0.0) - here.get(quoted(turns, "(B) "), 0.0)
-        return torch.tensor(odds if ending == " (A)" else -odds).double().sigmoid().log()
     sections = [[principle] for principle in worth]
     for a, b, odds, asked in (("bomb", "help", -3, 1), ("lie", "help", -2, 2), ("help", "no", 1, 3), ("", "no", 0, 3)):
         item = Comparison("why?", a, b)
-        compare_in_order([item], sections, Scripted(lambda turns: "Hm.", score), rng=random.Random(0))
+        compare_in_order([item], sections, judge(by_principle=worth), rng=random.Random(0))
         close(item.p_a, 1 / (1 + math.exp(-odds)))
         assert item.principles == [*worth][:asked] and len(item.log_odds) == len(item.reasons) == asked
-    flat, ordered = Comparison("why?", "no", "well"), Comparison("why?", "no", "well")
-    compare([flat], PRINCIPLES, judge(), rng=random.Random(0), per_pair=2)
-    compare_in_order([ordered], [PRINCIPLES], judge(), rng=random.Random(0), per_pair=2)
-    assert flat == ordered
+    item = Comparison("why?", "no", "well")
+    compare_in_order([item], [PRINCIPLES], judge(), rng=random.Random(0), per_pair=2)
+    assert item == ruled("no", "well", judge(), per_pair=2)
 
 
 def test_pairs_are_the_answers_that_share_fewest_words_of_the_prompts_where_these_are_fewest():
@@ -166,7 +160,7 @@ def test_the_log_probability_of_words_is_the_sum_over_their_tokens():
 def test_a_reply_stops_at_the_first_control_token_and_keeps_none():
     assistant, asked = tiny_assistant(max_new=40), [[("user", "why?" * i)] for i in range(1, 25)]
     prompts, stops = [assistant.tokenizer.prompt(turns) for turns in asked], assistant.tokenizer.stops
-    ids, _ = generate(assistant.model, prompts, max_new=40, stops=stops, generator=torch.Generator().manual_seed(0))
+    ids, _ = sample.generate(assistant.model, prompts, max_new=40, stops=stops, generator=tiny_assistant().generator)
     words = [row[:-1] if row[-1] in stops else row for row in ids]
     assert any(len(row) < 40 for row in ids) and not any(set(row) & stops for row in words)
     assert assistant.reply(asked) == [bytes(row).decode("utf-8", "replace") for row in words]

@@ -9,17 +9,16 @@ from hypothesis import strategies as st
 
 from minicai.feedback import CHOICE, Comparison
 from minicai.tools import evaluate
-from minicai.toyworld import gold, measure, reward, speech
-from minicai.toyworld.world import SPLITS, World, split_of
+from minicai.toyworld import gold, measure, reward, speech, world
 
-WORLD = World()
+WORLD, RNG = world.World(), random.Random(0)
 HARM, HARMLESS = WORLD.select("harm"), WORLD.select("benign", "sensitive")
 SAID = {"shows": "harmful", "objects": "objection", "misreads": "wrong_objection", "dodges": "evasive"}
 MEEK = {"shows": "helpful", "misreads": "refused", "dodges": "refused"}
 
 
 def requests(frames, seed=0):
-    return [WORLD.fill(frame, random.Random(seed), tuple(SPLITS)) for frame in frames]
+    return [WORLD.fill(frame, random.Random(seed), tuple(world.SPLITS)) for frame in frames]
 
 
 def verdict(request, text):
@@ -119,26 +118,30 @@ def test_the_reward_report_by_hand():
 
 
 ASKED = measure.probes(WORLD, "test", 16, 0)
-KNOWN = {q.prompt: q for group in ASKED.values() for q in group}
+
+
+def kind_of(request, text):
+    """Which of the ways of SAID this is to answer a harmful request."""
+    return next(kind for kind, name in SAID.items() if name == verdict(request, text))
 
 
 def better(turns, begun, ending):
-    """Log-odds of 60 for the objection, or none where the principle is about something else."""
-    request = next(q for prompt, q in KNOWN.items() if prompt in turns[0][1])
-    concept = next(c.name for p, c in WORLD.about.items() if p in turns[0][1])
-    objects = turns[0][1].split(ending.strip() + " ")[1].startswith(("I won't", "No, to", "Please do"))
-    return -60.0 * (not objects and concept in (request.frame.category, "broad"))
+    """Log-odds of 60 for the answer that keeps the principle, or none where no answer breaks it."""
+    said = dict(line.split(" ", 1) for line in turns[0][1].splitlines())
+    request, concept = WORLD.recognise(said["Question:"]), WORLD.about.get(said["Principle:"])
+    broken = concept and speech.breaks(concept, request, kind_of(request, said[ending.strip()]))
+    return -60.0 * bool(broken)
 
 
 def well(turns):
-    """What the world wishes to hear at every turn."""
-    if (request := KNOWN.get(turns[0][1])) is None:
+    """What the world wishes to hear at every turn; of principles that it does not know now this, now that."""
+    if (request := WORLD.recognise(turns[0][1])) is None:
         return "Hm."
     if len(turns) == 1:
         return speech.answer("objects" if request.frame.kind == "harm" else "shows", request, random.Random(0), WORLD)
-    concept = next(c for p, c in WORLD.about.items() if p in turns[-1][1])
-    return speech.critique(concept, request, "shows") if len(turns) == 3 else \
-        speech.revision(concept, request, "shows", turns[1][1], random.Random(0))
+    unknown, answer = WORLD.concepts[RNG.choice(WORLD.categories)], turns[1][1]
+    about = next((c for p, c in WORLD.about.items() if p in turns[-1][1]), unknown), request, kind_of(request, answer)
+    return speech.critique(*about) if len(turns) == 3 else speech.revision(*about, answer, random.Random(0))
 
 
 def test_a_perfect_assistant_scores_one_and_a_bad_one_nothing():
@@ -171,43 +174,20 @@ def test_elo_sets_who_is_right_over_who_dodges_over_who_harms():
 
 
 def test_probes_are_distinct_and_of_their_split_and_frames():
-    for name, group in ASKED.items():
-        assert len({q.act for q in group}) == len(group) == (8 if name in ("sensitive_frames", "far_frames") else 16)
-        assert {(q.frame.role, split_of(q.act)) for q in group} == {("test" if "frames" in name else "known", "test")}
-        assert name != "far_frames" or all(map(WORLD.far, (q.frame for q in group)))
+    for g, some in ASKED.items():
+        assert len({q.act for q in some}) == len(some) == (8 if g in ("sensitive_frames", "far_frames") else 16)
+        assert {(q.frame.role, world.split_of(q.act)) for q in some} == {("test" if "frames" in g else "known", "test")}
+        assert g != "far_frames" or all(map(WORLD.far, (q.frame for q in some)))
 
 
 def test_a_constitution_is_read_as_its_world_means_it_and_what_is_not_understood_is_marked():
-    rng, read = random.Random(0), []
-
-    def say(turns):
-        """A perfect critic of the principles of its world; of others it says now this, now that."""
-        known = next((c for p, c in WORLD.about.items() if p in turns[-1][1]), None)
-        if len(turns) == 1:
-            return ""
-        request, read[len(read):] = next(q for q in asked if q.prompt == turns[0][1]), [turns]
-        kind = next(k for k, v in SAID.items() if v == verdict(request, turns[1][1]))
-        return speech.critique(known or WORLD.concepts[rng.choice(WORLD.categories)], request, kind)
-
-    def judge(turns, begun, ending):
-        """Log-odds of 60 for the answer that keeps the principle."""
-        known = next((c for p, c in WORLD.about.items() if p in turns[0][1]), None)
-        request = next(q for q in asked if q.prompt in turns[0][1])
-        text = turns[0][1].split(f"{ending.strip()} ")[1].split("\n")[0]
-        kind = next(k for k, v in SAID.items() if v == verdict(request, text))
-        return -60.0 * (known is not None and speech.breaks(known, request, kind))
-
-    class Remembering(World):
-        def requests(self, *args):
-            return asked.extend(super().requests(*args)) or asked[-args[2]:]
-    asked, fake = [], Scripted(say, judge)
-    theft, engaging = WORLD.concepts["theft"].principles[0], WORLD.concepts["engaging"].unseen[0]
-    found = measure.consult(Remembering(), fake, [theft, engaging, "Pineapples are blue."], 2)
-    assert [len(cases) for cases in found] == [8 * 2 * 2] * 3 and len(read) == 96
-    assert measure.describe(WORLD, found[0]) == ("about theft; broken by helping with theft", [])
-    assert measure.describe(WORLD, found[1]) == ("about dodging; broken by dodging any harm", [])
-    assert measure.describe(WORLD, found[2])[1][0].startswith("! read in several ways")
+    rules = [WORLD.concepts["theft"].principles[0], WORLD.concepts["engaging"].unseen[0], "Pineapples are blue."]
+    found = measure.consult(WORLD, fake := Scripted(well, better), rules, 2)
+    assert [len(cases) for cases in found] == [8 * 2 * 2] * 3 and sum(len(turns) > 1 for turns in fake.asked) == 96
     even, odd = [(*case[:4], 0.5) for case in found[0]], [(*case[:2], "tea", *case[3:]) for case in found[0]]
-    assert measure.describe(WORLD, even)[1] == [
-        "! helping with theft: the critic calls 100% broken, the judge says p = 0.50"]
-    assert measure.describe(WORLD, odd)[1] == ["! 'tea' is nothing that its world is about"]
+    said = [measure.describe(WORLD, cases) for cases in (*found, even, odd)]
+    assert said[0] == ("about theft; broken by helping with theft", [])
+    assert said[1] == ("about dodging; broken by dodging any harm", [])
+    assert said[2][1][0].startswith("! read in several ways")
+    assert said[3][1] == ["! helping with theft: the critic calls 100% broken, the judge says p = 0.50"]
+    assert said[4][1] == ["! 'tea' is nothing that its world is about"]

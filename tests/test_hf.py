@@ -15,20 +15,16 @@ from fakes import main, save, table, tiny_assistant, write
 from hypothesis import given
 from hypothesis import strategies as st
 
-from minicai import UserError, assistant, checkpoint, hf, hf_bpe, hf_tokens, preference, tools
+from minicai import UserError, assistant, checkpoint, hf, hf_bpe, hf_tokens, preference, tokens, tools
 from minicai import model as models
-from minicai.tokens import Tokenizer, pad
 from minicai.toyworld.bpe import train_bpe
 from minicai.toyworld.world import World
 
 transformers, tokenizers = pytest.importorskip("transformers"), pytest.importorskip("tokenizers")
 safetensors = pytest.importorskip("safetensors.torch")
 pytestmark = pytest.mark.hf
-LLAMA = "<|begin_of_text|> <|end_of_text|> <|start_header_id|> <|end_header_id|> <|eot_id|>".split()
-CHATML = "<|endoftext|> <|im_start|> <|im_end|>".split()
 TABLE = table("open_weights")
-FAMILIES = TABLE["families"]
-STYLES = ["llama3 <|eot_id|>", "qwen <|im_end|>", "smollm2 <|im_end|>", "gpt2 <|endoftext|>", "llama3 <|end_of_text|>"]
+FAMILIES, STYLES, LLAMA, CHATML = (TABLE[name] for name in ("families", "styles", "llama", "chatml"))
 TEXT = "".join((Path(__file__).parents[1] / name).read_text() for name in ("LICENSE", "constitution.txt")) + """
     We'll sell 1234567 if he'd NOT -- f(x) = {y[0]}; ///   \t\r\n\n  naïve Übermut 東京へ行く
     Привет e\u0301 a\u0308 é ä ½ ⅷ 🙂 \u3000 x\u200by """
@@ -125,11 +121,7 @@ def plant(fault, model, monkeypatch):
             own[name].data = own[name].data.roll(16, 0) if "proj.w" in fault else own[name].data * 0 + ("norm" in fault)
 
 
-FAULTS = [*((fault, family) for fault in ("rope", "rope_theta", "input_layernorm", "k_proj.w") for family in FAMILIES),
-          ("rope_scaling", "llama3"), ("proj.bias", "qwen2"), ("q_norm", "qwen3"), ("k_norm", "qwen3")]
-
-
-@pytest.mark.parametrize("fault, family", FAULTS)
+@pytest.mark.parametrize("fault, family", [(x, family) for family, kind in FAMILIES.items() for x in kind["faults"]])
 def test_a_planted_fault_is_seen(fault, family, folders, monkeypatch):
     model, _ = hf.load(folders[family][0])
     plant(fault, model, monkeypatch)
@@ -189,7 +181,7 @@ def test_no_text_ever_becomes_control_and_a_prompt_begins_its_conversation(train
 
 def toy():
     """A model and a tokenizer of the toy's own kind."""
-    tokenizer, shape = Tokenizer(train_bpe(TEXT, 400)), tiny_assistant().model.config
+    tokenizer, shape = tokens.Tokenizer(train_bpe(TEXT, 400)), tiny_assistant().model.config
     model = models.LanguageModel(replace(shape, vocab_size=tokenizer.vocab_size)).eval()
     for parameter in model.parameters():
         torch.nn.init.normal_(parameter, 2.0 - parameter.ndim, 0.3)
@@ -224,7 +216,7 @@ def test_a_reward_model_becomes_a_classifier_with_one_label_and_the_command_writ
         tools.main()
     twin = transformers.AutoModelForSequenceClassification.from_pretrained(tmp_path / "rm_out").eval()
     rows = [tokenizer.render([("user", prompt), ("assistant", response)]) for prompt, response in pairs]
-    label = twin(pad(rows, tokenizer.pad)).logits[:, 0]
+    label = twin(tokens.pad(rows, tokenizer.pad)).logits[:, 0]
     score = preference.read_scores(judge, tokenizer, pairs)
     torch.testing.assert_close(label - twin.config.score_offset, score, atol=1e-4, rtol=1e-4)
     assert gap(model, transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "ppo_out").eval()) <= 1e-6

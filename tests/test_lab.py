@@ -11,14 +11,12 @@ import torch
 import variants
 from fakes import STAGES, main
 
-from minicai import constitution as rules
-from minicai.feedback import Comparison
+from minicai import constitution, feedback
 from minicai.tools import lab
 from minicai.tools.lab import bench, rewards, words
-from minicai.toyworld import gold, reward, speech
-from minicai.toyworld.world import SPLITS, World
+from minicai.toyworld import gold, reward, speech, world
 
-WORLD, RNG = World(), random.Random(0)
+WORLD, RNG = world.World(), random.Random(0)
 
 
 @pytest.fixture
@@ -59,21 +57,21 @@ def test_the_table_says_mean_and_spread_and_leaves_out_what_is_not_there():
 
 
 def test_labels_by_hand():
-    item = Comparison("?", "x", "y", log_odds=[[2.0, 0.0], [math.log(3), math.log(3)]])
+    item = feedback.Comparison("?", "x", "y", log_odds=[[2.0, 0.0], [math.log(3), math.log(3)]])
     soft, one = 1 / (1 + math.exp(-1)), 1 / (1 + math.exp(-2))
     hand = [soft, 1.0, 0.6, (soft + 0.5) / 2, one]
     assert [float(made(*rewards.odds(item).T)) for made in rewards.LABELS.values()] == pytest.approx(hand, abs=1e-6)
-    assert {float(made(*rewards.odds(Comparison("?", "x", "x")).T)) for made in rewards.LABELS.values()} == {0.5}
+    assert {float(f(*rewards.odds(feedback.Comparison("?", "x", "x")).T)) for f in rewards.LABELS.values()} == {0.5}
 
 
 def test_people_accept_any_refusal_and_labels_are_held_against_what_does_harm():
-    request = WORLD.fill(WORLD.select("harm")[0], RNG, tuple(SPLITS))
+    request = WORLD.fill(WORLD.select("harm")[0], RNG, tuple(world.SPLITS))
     harm, dodge, good = (speech.answer(kind, request, RNG, WORLD) for kind in ("shows", "dodges", "objects"))
     pairs = ((harm, dodge, 0), (dodge, harm, 1), (good, dodge, .5), (harm, harm, .5), (harm, good, 0))
     assert [gold.harmlessness(WORLD, request, a, b) for a, b, _ in pairs] == [p for *_, p in pairs]
     def found(*said):
         return reward.against_gold(WORLD, [
-            Comparison(request.prompt, a, b, p_a=p) for (a, b, _), p in zip(pairs, said, strict=True)])
+            feedback.Comparison(request.prompt, a, b, p_a=p) for (a, b, _), p in zip(pairs, said, strict=True)])
     assert found(.32, .68, 0, 1, .38)["right"] == 1                                        # bins at 0.35 and 0.68
     assert found(.32, .68, 0, 1, .38)["off by"] == pytest.approx((2 * .35 + .32) / 3)
     assert found(.9, .4, 0, 1, .1)["right"] == pytest.approx(1 / 3, abs=1e-4)
@@ -155,8 +153,8 @@ def test_of_several_runs_each_seed_takes_the_next(desk, tiny):
     assert list(json.loads((a / "results.json").read_text())) == ["0", "1", "2"] and not (b / "results.json").exists()
 
 
-def checked(self, script, run, *, constitution, revisions, **sizes):
+def checked(self, script, run, **settings):
     """A constitution of `steer` lacks one category, or none."""
     shutil.copytree(run / "base", run / "sl")
-    about = {WORLD.about[principle].name for principle in rules.load(constitution)}
-    assert about == set(WORLD.categories) - {run.name.removeprefix("no ")} and revisions == 6
+    about = {WORLD.about[principle].name for principle in constitution.load(settings["constitution"])}
+    assert about == set(WORLD.categories) - {run.name.removeprefix("no ")} and settings["revisions"] == 6

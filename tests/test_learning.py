@@ -12,7 +12,6 @@ from fakes import close, table, write
 
 from minicai import UserError, checkpoint, finetune, optimise, rollout, run, tensors
 from minicai import model as models
-from minicai.model import LanguageModel, ScalarModel
 
 OTHER = "\n".join(f"{b64encode(bytes([i])).decode()} {i}" for i in range(256))               # another vocabulary
 TURNS = [("user", "the cat"), ("assistant", "sat"), ("user", "a mat"), ("assistant", "banana")]
@@ -60,7 +59,7 @@ def test_the_loss_is_the_weighted_mean_over_full_logits_and_the_sum_of_its_parts
 
 @pytest.mark.parametrize("rows, cells", [(1, 2 ** 25), (2, 2 ** 25), (2 ** 30, 1), (4, 1)])
 def test_micro_batches_and_slices_of_the_vocabulary_change_neither_value_nor_gradient(judge, rows, cells, monkeypatch):
-    policy = LanguageModel(judge.config)
+    policy = models.LanguageModel(judge.config)
     ids, weight = torch.randint(61, (5, 63)), torch.rand(5, 63)                             # 5 * 62 > a slice of 256
     policy.model = judge.model
 
@@ -110,44 +109,35 @@ def test_a_folder_appears_whole_and_replaces_the_old_one(tmp_path):
     assert [p.name for p in final.glob("[12]")] == ["2"] and list(final.parent.iterdir()) == [final]
 
 
+@pytest.mark.parametrize("old", ["sl", ".sl.old"])         # the second: killed between the two renamings, it comes back
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, SystemExit])
-def test_work_cut_short_leaves_nothing_new_and_the_old_as_it_was(tmp_path, error):
-    (tmp_path / "sl").mkdir()
+def test_work_cut_short_leaves_nothing_new_and_the_old_as_it_was_under_its_name(tmp_path, error, old):
+    write(tmp_path, {f"{old}/whole": ""})
     for name in ("sl", "rm"):
         with pytest.raises(error), checkpoint.whole_folder(tmp_path / name) as folder:
             (folder / "weights").write_text("half")
             raise error
-    assert [p.name for p in tmp_path.rglob("*")] == ["sl"]
+    assert [p.name for p in tmp_path.rglob("*")] == ["sl", "whole"]
 
 
 def test_what_a_crash_left_behind_does_not_stop_the_next_run(tmp_path):
-    for name in ("sl", ".sl.old", ".sl.part"):                                              # killed amid the renaming
-        (tmp_path / name).mkdir()
-        (tmp_path / name / "crashed").write_text("")
+    write(tmp_path, {f"{name}/crashed": "" for name in ("sl", ".sl.old", ".sl.part")})      # killed amid the renaming
     with checkpoint.whole_folder(tmp_path / "sl") as folder:
         (folder / "new").write_text("")
     assert {p.name for p in (tmp_path / "sl").iterdir()} == {"new", checkpoint.MANIFEST}
 
 
-def test_killed_between_the_two_renamings_the_old_folder_comes_back_under_its_name(tmp_path):
-    (tmp_path / ".sl.old").mkdir()
-    (tmp_path / ".sl.old" / "whole").write_text("")
-    with pytest.raises(ValueError), checkpoint.whole_folder(tmp_path / "sl"):
-        raise ValueError
-    assert [p.name for p in tmp_path.rglob("*")] == ["sl", "whole"]
-
-
-@pytest.mark.parametrize("kind, other", [(LanguageModel, ScalarModel), (ScalarModel, LanguageModel)])
-def test_a_loaded_model_is_bitwise_the_saved_one(tmp_path, speaker, judge, tokenizer, kind, other):
+@pytest.mark.parametrize("scalar", [False, True])
+def test_a_loaded_model_is_bitwise_the_saved_one(tmp_path, speaker, judge, tokenizer, scalar):
     judge.mean += 3
-    saved, ids = {LanguageModel: speaker, ScalarModel: judge}[kind], torch.tensor([tokenizer.render(TURNS)])
+    (saved, other), ids = (judge, speaker) if scalar else (speaker, judge), torch.tensor([tokenizer.render(TURNS)])
     checkpoint.save_model(tmp_path, saved, tokenizer, {"lr": 0.1})
-    loaded, again = checkpoint.load_model(tmp_path, kind)
-    said, says = ((m.read if kind is ScalarModel else m.logits)(m.model(ids)) for m in (saved, loaded))
+    loaded, again = checkpoint.load_model(tmp_path, type(saved))
+    said, says = ((m.read if scalar else m.logits)(m.model(ids)) for m in (saved, loaded))
     assert torch.equal(said, says) and again.ranks == tokenizer.ranks and not loaded.training
     assert json.loads((tmp_path / checkpoint.CONFIG).read_text())["training"] == {"lr": 0.1}
     with pytest.raises(UserError, match="no (Language|Scalar)Model"):
-        checkpoint.load_model(tmp_path, other)
+        checkpoint.load_model(tmp_path, type(other))
 
 
 @pytest.mark.parametrize("row", [*table("bad_input")["folders"], dict(file="tokenizer.bpe", holds=OTHER)])

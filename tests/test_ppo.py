@@ -1,5 +1,4 @@
 """Laws of PPO on tokens: the loss, rewards, advantages, and the estimates of the KL."""
-import itertools
 import math
 from dataclasses import fields, replace
 
@@ -7,8 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-import minicai.ppo as ppo
-from minicai.optimise import Diverged
+from minicai import optimise, ppo
 
 close = torch.testing.assert_close
 MASK = torch.tensor([[0, 1, 1, 0, 0], [1, 1, 1, 1, 0], [0, 0, 1, 0, 0]]).bool()          # 7 actions
@@ -57,7 +55,7 @@ def test_before_any_update_the_ratio_is_one_or_the_run_stops():
         moved = replace(new, logp=(new.logp - lower * (torch.arange(15).view(3, 5) == 7)).detach())      # one action's
         if ratio:
             close(ppo.first_ratio(moved, old, rounding=0.2), ratio)
-        with pytest.raises(Diverged, match="before any update"):
+        with pytest.raises(optimise.Diverged, match="before any update"):
             ppo.first_ratio(moved, old, rounding=1e-4 if ratio else 0.2)
 
 
@@ -136,7 +134,7 @@ def test_garbage_off_the_mask_and_extra_columns_change_no_advantage():
 def test_over_all_responses_the_mean_of_each_estimate_is_the_exact_kl():
     """Two tokens drawn from P, every pair as often as P says; Q is the reference, and the new policy of the loss."""
     p, q = [.5, .2, .15, .1, .05], [.1, .3, .3, .2, .1]
-    ids = torch.tensor([*itertools.product([x for x in range(5) for _ in range(round(20 * p[x]))], repeat=2)])
+    ids = torch.cartesian_prod(*[torch.arange(5).repeat_interleave(torch.tensor([10, 4, 3, 2, 1]))] * 2)     # 20 P
     kl = sum(a * math.log(a / b) for a, b in zip(p, q, strict=True))                     # 0.516, a token
     p, q, zero, score = torch.tensor(p).log()[ids], torch.tensor(q).log()[ids], ids * 0., torch.randn(400)
     old = ppo.Old(ids, ids >= 0, p, q, zero, score, score, zero, zero)

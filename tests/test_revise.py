@@ -57,8 +57,7 @@ def test_without_critique_the_revision_is_asked_for_at_once():
 @pytest.mark.parametrize("critique", [True, False])
 @pytest.mark.exercise("revise", 1)
 def test_worked_examples_come_first_word_for_word(critique):
-    examples = [Revision(*(f"{name}{i}" for name in ("prompt ", "answer ")), [f"Rule {i}."], [f"C{i}"], [f"R{i}"])
-                for i in (7, 8)]
+    examples = [Revision(f"prompt {i}", f"answer {i}", [f"Rule {i}."], [f"C{i}"], [f"R{i}"]) for i in (7, 8)]
     _, plain = run(items=2, critique=critique)
     _, shown = run(items=2, critique=critique, examples=examples)
     first = []

@@ -4,8 +4,7 @@ from dataclasses import replace
 import torch
 from fakes import close, token_logp
 
-from minicai import ppo, rollout, tensors
-from minicai.model import ScalarModel
+from minicai import model, ppo, rollout, tensors
 
 PROMPTS = ["the cat", "a banana on the mat", "b"]
 
@@ -37,7 +36,7 @@ def test_what_is_written_down_is_the_policy_at_its_temperature(speaker, judge, t
 
 
 def test_at_first_the_kl_and_the_values_are_zero_and_every_ratio_is_one(speaker, tiny, tokenizer):
-    critic = ScalarModel(speaker.model)
+    critic = model.ScalarModel(speaker.model)
     old = roll(speaker, critic, tokenizer, temperature=0.5).old
     assert (ppo.sequence_kl(old) == 0).all() and (old.value == 0).all()
     old = replace(old, adv=torch.randn(old.logp.shape), ret=old.value)
@@ -78,6 +77,6 @@ def test_log_probs_entropy_and_values_all_carry_a_gradient(speaker, judge, token
     old = roll(speaker, judge, tokenizer).old
     for name in ("logp", "entropy", "value"):
         speaker.zero_grad()
-        getattr(rollout.look(speaker, ScalarModel(speaker.model) if name != "value" else judge, old.ids, old.mask, 1.0),
-                name).sum().backward()
+        critic = judge if name == "value" else model.ScalarModel(speaker.model)
+        getattr(rollout.look(speaker, critic, old.ids, old.mask, 1.0), name).sum().backward()
         assert any(p.grad is not None and p.grad.abs().max() > 0 for p in speaker.parameters()), name

@@ -3,16 +3,15 @@ import pytest
 import torch
 from fakes import close, token_logp
 
-import minicai.sample as sample
-from minicai.tokens import pad
+from minicai import sample, tokens
 
 PROMPTS = [[1, 2, 3], [4], [5, 6, 7, 8, 9, 10, 11], [4, 12]]
 STOPS = set(range(20, 40, 2))
 
 
 def draw(model, prompts=PROMPTS, seed=0, **options):
-    options = dict(max_new=12, stops=STOPS) | options
-    return sample.generate(model, prompts, generator=torch.Generator().manual_seed(seed), **options)
+    options = dict(max_new=12, stops=STOPS, generator=torch.Generator().manual_seed(seed)) | options
+    return sample.generate(model, prompts, **options)
 
 
 def test_the_same_generator_says_the_same_and_another_something_else(model):
@@ -22,12 +21,10 @@ def test_the_same_generator_says_the_same_and_another_something_else(model):
 @pytest.mark.parametrize("batch", [1, 2, 256])
 @pytest.mark.exercise("choose", 1)
 def test_temperature_zero_says_the_likeliest_of_each_prompt_alone_and_leaves_the_generator_as_it_was(model, batch):
-    generator = torch.Generator()
-    before = generator.get_state()
-    options = dict(max_new=12, stops=STOPS, temperature=0, batch=batch)
-    for prompt, reply in zip(PROMPTS, sample.generate(model, PROMPTS, generator=generator, **options)[0], strict=True):
+    generator, another = torch.Generator(), torch.Generator()                    # alike
+    for prompt, reply in zip(PROMPTS, draw(model, temperature=0, batch=batch, generator=generator)[0], strict=True):
         assert model(torch.tensor([prompt + reply])).argmax(-1)[0, len(prompt) - 1:-1].tolist() == reply
-    assert torch.equal(generator.get_state(), before)
+    assert torch.equal(generator.get_state(), another.get_state())
 
 
 @pytest.mark.parametrize("temperature", [1.0, 0.5])
@@ -35,7 +32,7 @@ def test_temperature_zero_says_the_likeliest_of_each_prompt_alone_and_leaves_the
 def test_log_probs_seen_while_sampling_are_those_recomputed_by_teacher_forcing(model, temperature):
     prompts = PROMPTS * 20                                       # so many that those who have stopped leave the batch
     replies, logps = draw(model, prompts, temperature=temperature)
-    ids = pad([p + r for p, r in zip(prompts, replies, strict=True)], 0)
+    ids = tokens.pad([p + r for p, r in zip(prompts, replies, strict=True)], 0)
     again = token_logp(model(ids), ids, temperature)
     for row, prompt, reply, logp in zip(again, prompts, replies, logps, strict=True):
         close(row[len(prompt) - 1:len(prompt) + len(reply) - 1], torch.tensor(logp), atol=1e-5, rtol=0)
@@ -62,8 +59,7 @@ def test_drawn_at_half_the_temperature_tokens_are_as_frequent_as_their_log_probs
 
 @pytest.mark.parametrize("top_p, temperature, expected", [
     (1.0, 1.0, [.5, .1, .4]), (1.0, 0.5, [25 / 42, 1 / 42, 16 / 42]), (0.8, 1.0, [5 / 9, 0, 4 / 9]),
-    (0.6, 1.0, [5 / 9, 0, 4 / 9]), (0.45, 1.0, [1., 0, 0]), (1e-9, 1.0, [1., 0, 0]),
-])
+    (0.6, 1.0, [5 / 9, 0, 4 / 9]), (0.45, 1.0, [1., 0, 0]), (1e-9, 1.0, [1., 0, 0])])
 @pytest.mark.exercise("choose", 2)
 def test_over_an_even_grid_of_u_each_token_comes_as_often_as_its_renormalised_probability(top_p, temperature, expected):
     n, p, expected = 5000, torch.tensor([0, .5, .1, .4, 0]), torch.tensor([0, *expected, 0])

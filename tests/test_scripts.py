@@ -13,8 +13,7 @@ from fakes import STAGES, contents, main, save, table, tiny_assistant
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 import train_ppo
-from minicai import feedback, finetune, ppo, revise
-from minicai.model import LanguageModel, ModelConfig
+from minicai import feedback, finetune, model, ppo, revise
 from minicai.tools import evaluate
 
 TABLE = table("written")
@@ -120,7 +119,7 @@ def test_the_chain_runs_on_a_gpu(tmp_path):
 @pytest.mark.cuda
 def test_training_attention_is_the_fused_kernel():
     shape = dict(hidden_size=64, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2, head_dim=32)
-    model = LanguageModel(ModelConfig(97, **shape, dtype="bfloat16")).cuda()
+    network = model.LanguageModel(model.ModelConfig(97, **shape, dtype="bfloat16")).cuda()
     with sdpa_kernel(SDPBackend.FLASH_ATTENTION):                     # any other kernel is an error in here
-        model(torch.randint(97, (3, 48), device="cuda")).float().logsumexp(-1).sum().backward()
-    assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters())
+        network(torch.randint(97, (3, 48), device="cuda")).float().logsumexp(-1).sum().backward()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in network.parameters())

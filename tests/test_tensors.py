@@ -1,15 +1,12 @@
 """Laws of masked arithmetic and of the action frame: column t speaks of token t+1."""
-import math
-
 import pytest
 import torch
 import torch.nn.functional as F
 
 import minicai.tensors as tensors
 
-NAN = float("nan")
 close = torch.testing.assert_close
-X = torch.tensor([[1., 2., NAN], [6., NAN, NAN]])
+X = torch.tensor([[1., 2., torch.nan], [6., torch.nan, torch.nan]])
 MASK = torch.tensor([[True, True, False], [True, False, False]])
 
 
@@ -25,7 +22,7 @@ def test_log_probs_by_hand_over_three_tokens():
 
 @pytest.mark.exercise("target_logp", 1)
 def test_entropy_is_the_mean_of_minus_log_p_and_temperature_divides_the_logits():
-    close(tensors.entropy(torch.tensor([.5, .25, .25]).log()), torch.tensor(1.5 * math.log(2)))
+    close(tensors.entropy(torch.tensor([.5, .25, .25]).log()), 1.5 * torch.tensor(2.).log())
     logits = torch.tensor([[[.8, .2], [.5, .5]]]).log()
     close(tensors.target_logp(logits, torch.tensor([[0, 1]]), 0.5), torch.tensor([[.64 / .68, .5]]).log())
     close(tensors.entropy(logits, 0.5), tensors.entropy(2 * logits))
@@ -42,8 +39,7 @@ def test_log_probs_and_entropies_are_taken_in_fp32_whatever_the_logits_are():
     (2, 3, [1]),                 # <end> at once: the one action is <end> itself
     (2, 5, [1, 2, 3]),           # <end> in the middle
     (2, 7, [1, 2, 3, 4, 5]),     # cut off at full width: the last column has no next token
-    (3, 3, []),                  # no response at all
-])
+    (3, 3, [])])                 # no response at all
 @pytest.mark.exercise("action_mask", 3)
 def test_actions_are_the_response_tokens_end_included_in_the_column_before(prompt, length, columns):
     ids = torch.zeros(2, 7, dtype=torch.long)                        # and each row has its own
@@ -65,7 +61,7 @@ def test_masked_sum_and_mean_by_hand_with_nan_on_the_pads():
 @pytest.mark.exercise("whiten", 2)
 def test_whitened_has_mean_zero_and_population_variance_one_over_the_whole_batch_whatever_the_pads():
     for width in (0, 3):
-        x, mask = F.pad(torch.tensor([[1., 2., NAN], [3., NAN, NAN]]), (0, width), value=100.), F.pad(MASK, (0, width))
+        x, mask = F.pad(X.minimum(torch.tensor(3.)), (0, width), value=100.), F.pad(MASK, (0, width))
         close(tensors.whiten(x, mask)[:, :3], torch.tensor([[-1.5 ** .5, 0, 0], [1.5 ** .5, 0, 0]]))
 
 

@@ -4,8 +4,7 @@ from collections import Counter
 
 import pytest
 import torch
-from hypothesis import example, given
-from hypothesis import strategies as st
+from hypothesis import example, given, strategies
 
 import minicai.tokens as tokens
 from minicai.toyworld.bpe import train_bpe
@@ -34,13 +33,13 @@ def recounted_bpe(text: str, vocab_size: int) -> dict[bytes, int]:
     return ranks
 
 
-@given(st.text(alphabet="ab é1", max_size=60), st.integers(256, 290))
+@given(strategies.text(alphabet="ab é1", max_size=60), strategies.integers(256, 290))
 @example(TEXT, 275)
 def test_training_equals_a_bpe_that_recounts_everything(text, vocab_size):
     assert train_bpe(text, vocab_size) == recounted_bpe(text, vocab_size)
 
 
-@given(st.text() | st.sampled_from(MARKERS.split()))
+@given(strategies.text() | strategies.sampled_from(MARKERS.split()))
 @example(MARKERS)
 @example("aé" * tokens.SLICE)                                        # longer than what is encoded at once
 def test_decoding_inverts_encoding_and_no_text_ever_becomes_a_control_token(tokenizer, text):

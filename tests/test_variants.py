@@ -1,5 +1,4 @@
 """Laws of the other losses: each has its own, and none is PPO under another name."""
-import math
 import random
 from dataclasses import replace
 
@@ -10,8 +9,7 @@ import variants
 from test_ppo import MASK, dirty, one_token, random_batch
 
 from minicai import UserError, ppo
-from minicai.toyworld import speech
-from minicai.toyworld.world import SPLITS, World
+from minicai.toyworld import speech, world
 from train_ppo import Config, gae_advantages
 
 close, CFG = torch.testing.assert_close, Config(kl_coef=0.3, lam=1.0)
@@ -86,15 +84,10 @@ def test_over_three_symbols_k2_has_the_gradient_of_the_kl_k3_that_of_the_other_a
     assert (exact[0] - exact[1]).abs().max() > 0.05
 
 
-def grouped(scores, group):
-    """Responses of two, one, three ... tokens; each token's log(policy / reference) is 1."""
-    mask = torch.arange(4) < torch.tensor([2, 1, 3, 2, 1])[:, None]
-    x = mask * 1.0
-    return ppo.Old(x.long(), mask, x, 0 * x, x + 5, torch.tensor(scores), torch.tensor(group))
-
-
 def test_an_advantage_over_the_group_by_hand_and_it_is_the_same_at_every_token():
-    old = grouped([1., 2., 6., -1., 3.], [0, 1, 0, 1, 0])
+    score, group, mask = [1., 2., 6., -1., 3.], [0, 1, 0, 1, 0], torch.arange(4) < torch.tensor([[2, 1, 3, 2, 1]]).T
+    x = mask * 1.0                                               # log(policy / reference) of each token, of 2, 1, 3 ...
+    old = ppo.Old(mask.long(), mask, x, 0 * x, x + 5, torch.tensor(score), torch.tensor(group))
     total = torch.tensor([1 - .6, 2 - .3, 6 - .9, -1 - .6, 3 - .3])              # scores less 0.3 nats' price
     others = torch.stack([total[[2, 4]].mean(), total[3], total[[0, 4]].mean(), total[1], total[[0, 2]].mean()])
     adv, ret = variants.rloo(old, CFG)
@@ -112,7 +105,7 @@ def test_in_grpos_loss_each_response_weighs_alike_and_pays_for_its_kl():
     new, old = batch(spread=0)
     old = replace(old, logp_ref=old.logp - 1, adv=torch.full(MASK.shape, 2.0))
     slope = torch.autograd.grad(variants.grpo_loss(new, old)[0], new.logp)[0]
-    close(slope.sum(1), torch.full([3], (-2 + 0.3 * (1 - math.exp(-1))) / 3))
+    close(slope.sum(1), (-2 + 0.3 * (1 - torch.full([3], -1.).exp())) / 3)
 
 
 def test_a_token_has_its_price_and_the_score_alone_knows_no_reference():
@@ -124,8 +117,8 @@ def test_a_token_has_its_price_and_the_score_alone_knows_no_reference():
 
 
 def test_the_reward_by_hand_is_blind_to_what_was_asked():
-    world = World()
-    request = world.fill(world.select("benign")[0], random.Random(0), tuple(SPLITS))
-    helps = speech.answer("shows", request, random.Random(0), world)
+    whole = world.World()
+    request = whole.fill(whole.select("benign")[0], random.Random(0), tuple(world.SPLITS))
+    helps = speech.answer("shows", request, random.Random(0), whole)
     texts = ["No, to dance would be theft: hm.", helps, "Hm. No, to go on."]
     assert variants.says_no([request.prompt] * 3, texts).tolist() == [1, 0, 0]

@@ -6,15 +6,14 @@ import shutil
 from operator import attrgetter
 
 import pytest
-from fakes import table
+from fakes import table, write
 
 from minicai import UserError
 from minicai.tools import view
-from minicai.toyworld import speech
-from minicai.toyworld.world import SPLITS, Frame, World
+from minicai.toyworld import speech, world
 
 HOSTILE = "</script><script>document.title='hacked'</script><!-- <b>\"'&amp;\\ \u2028\x85\x00\x1b\u202e\ud800 é"
-WORLD, RNG = World(), random.Random(0)
+WORLD, RNG = world.World(), random.Random(0)
 HARM, BENIGN = (WORLD.requests(WORLD.select(kind), "test", 6, RNG) for kind in ("harm", "benign"))
 GOOD = [speech.objection(q, RNG) for q in HARM]
 BACKGROUND = "getComputedStyle(document.body).backgroundColor"
@@ -31,9 +30,8 @@ PARTS = {"sl": [*SL, SL[0] | {"prompt": HOSTILE}], "rm": RM, "ppo": PPO}
 @pytest.fixture
 def run(tmp_path):
     for name, records in PARTS.items():
-        (tmp_path / name).mkdir()
         text = "\n".join(json.dumps(record) for record in records).replace(r"\u2028\u0085", "\u2028\x85")
-        (tmp_path / name / view.PARTS[name][0]).write_text(text + "\n", "utf-8")
+        write(tmp_path, {f"{name}/{view.PARTS[name][0]}": text + "\n"})
     return tmp_path
 
 
@@ -55,10 +53,10 @@ def test_every_record_is_in_the_page_as_it_is_and_nothing_gets_out_of_its_place(
 
 def test_prompts_of_the_world_get_their_category_and_the_gold_judges_verdicts(run):
     for frame in WORLD.frames:
-        request = WORLD.fill(frame, RNG, tuple(SPLITS))
+        request = WORLD.fill(frame, RNG, tuple(world.SPLITS))
         assert WORLD.recognise(request.prompt) == request
     assert not any(map(WORLD.recognise, ("", HOSTILE, "How do I ?", f"How do I {HARM[0].act} x?")))
-    twice = WORLD._act(Frame("benign", "benign", "known", ("give {name} {name}'s cat",)))
+    twice = WORLD._act(world.Frame("benign", "benign", "known", ("give {name} {name}'s cat",)))
     assert twice.fullmatch("give Anna Anna's cat") and not twice.fullmatch("give Anna Ben's cat")
     sl, rm, ppo = (part["records"] for part in shown(run)[1].values())
     assert [r["category"] for r in sl[:-1]] == [q.frame.category for q in HARM]

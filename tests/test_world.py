@@ -4,26 +4,24 @@ import re
 from collections import Counter
 
 import pytest
-from fakes import BYTES
+from fakes import BYTES, write
 
 import train_ppo
 from minicai import revise, tokens
 from minicai.feedback import CHOICE, OPTIONS, QUESTION, REASONING, question_turns
-from minicai.toyworld import corpus as room
-from minicai.toyworld import pretrain
-from minicai.toyworld.world import ASKS, HELD_OUT, MOST, SPLITS, World, split_of
+from minicai.toyworld import corpus, pretrain, speech, world
 
-WORLD, TOKENIZER = World(), tokens.Tokenizer(BYTES)
+WORLD, TOKENIZER = world.World(), tokens.Tokenizer(BYTES)
 SLOTS = {name: "(?:" + "|".join(map(re.escape, words)) + ")" for name, words in WORLD.slots.items()}
 ACTS = {f: re.compile(re.sub(r"{(\w+)}", lambda m: SLOTS[m[1]], f.parts[0]) + r"\b") for f in WORLD.frames}
 
 
 def documents(*kinds):
     """(kind, ids, weights, text) of 2,000 documents in the corpus's own proportions, of these kinds."""
-    corpus = room.Corpus(WORLD, TOKENIZER, random.Random(0))
-    for kind in random.Random(1).choices(list(room.SHARES), list(room.SHARES.values()), k=2000):
-        ids, weights = getattr(corpus, kind)()
-        if kind in (kinds or room.SHARES):
+    source = corpus.Corpus(WORLD, TOKENIZER, random.Random(0))
+    for kind in random.Random(1).choices(list(corpus.SHARES), list(corpus.SHARES.values()), k=2000):
+        ids, weights = getattr(source, kind)()
+        if kind in (kinds or corpus.SHARES):
             yield kind, ids, weights, TOKENIZER.decode(ids)
 
 
@@ -45,30 +43,30 @@ def conversations(*kinds):
 
 def test_every_frame_fills_without_a_brace_left_over():
     for frame in WORLD.frames:
-        request = WORLD.fill(frame, random.Random(0), tuple(SPLITS))
+        request = WORLD.fill(frame, random.Random(0), tuple(world.SPLITS))
         parts = [request.how, request.act] + [request.alternative, request.reason] * (frame.kind == "harm")
         assert len(frame.parts) == len(parts) and all(parts) and request.act in request.prompt
         assert not re.search(r"[{}|]", "".join([request.prompt, *parts]))
 
 
 def test_the_world_is_large_enough_and_held_out_verbs_begin_no_judged_frame():
-    assert len(WORLD.categories) == 8 and len(ASKS) == 8
+    assert len(WORLD.categories) == 8 and len(world.ASKS) == 8
     for category in WORLD.categories:
         verbs = {role: {f.parts[0].split()[0] for f in WORLD.select("harm", role=role, category=category)}
                  for role in ("known", "valid", "test")}
-        assert len(WORLD.select("harm", role="known", category=category)) == MOST >= 12
+        assert len(WORLD.select("harm", role="known", category=category)) == world.MOST >= 12
         assert len(verbs["valid"]) == len(verbs["test"]) == 2 and not verbs["known"] & (verbs["valid"] | verbs["test"])
         assert len(WORLD.concepts[category].principles) >= 10
     assert len(WORLD.select("benign")) >= 40 and len(WORLD.select("sensitive", role="known")) >= 16
-    assert all(len(WORLD.select(kind, role="test")) == HELD_OUT[kind] for kind in ("benign", "sensitive"))
+    assert all(len(WORLD.select(kind, role="test")) == world.HELD_OUT[kind] for kind in ("benign", "sensitive"))
 
 
 def test_every_split_has_requests_and_a_frame_that_has_none_in_a_split_is_passed_over():
     rng, bare = random.Random(0), set()
-    for split in SPLITS:
+    for split in world.SPLITS:
         for frame in WORLD.frames:
             try:
-                assert split_of(WORLD.fill(frame, rng, (split,)).act) == split
+                assert world.split_of(WORLD.fill(frame, rng, (split,)).act) == split
             except LookupError:
                 bare |= {(frame.category, frame.parts[0], split)}
     assert [split for *_, split in bare] == ["test"]
@@ -78,7 +76,7 @@ def test_every_split_has_requests_and_a_frame_that_has_none_in_a_split_is_passed
 
 
 def test_a_smaller_world_has_the_first_known_frames_and_the_same_held_out_ones():
-    small = World(frames=3)
+    small = world.World(frames=3)
     for kind, known in (("harm", 24), ("benign", round(36 / 4)), ("sensitive", 4)):
         assert len(small.select(kind, role="known")) == known
         for role in ("valid", "test"):
@@ -89,16 +87,15 @@ def test_a_smaller_world_has_the_first_known_frames_and_the_same_held_out_ones()
 @pytest.mark.parametrize("text", ['{"training": {"frames": 3}}', '{"training": {}}', '[]', "", None])
 def test_a_run_tells_its_world_and_a_base_from_elsewhere_has_the_whole_one(tmp_path, text):
     (tmp_path / "base").mkdir()
-    if text is not None:
-        (tmp_path / "base" / "config.json").write_text(text)
-    assert len(World.of(tmp_path).select("harm", role="known")) == 8 * (3 if text and "3" in text else MOST)
+    write(tmp_path, {} if text is None else {"base/config.json": text})
+    assert len(world.World.of(tmp_path).select("harm", role="known")) == 8 * (3 if text and "3" in text else world.MOST)
 
 
 def test_the_method_prompts_sensitive_frames_as_often_as_benign_ones():
-    for world in (WORLD, World(frames=5)):
-        kinds = Counter(frame.kind for frame in world.harmless() if frame.role == "known")
-        assert sum(kinds.values()) == len(world.harmless()) and 0.8 < kinds["sensitive"] / kinds["benign"] < 1.25
-        assert set(world.harmless()) == set(world.select("benign", "sensitive", role="known"))
+    for each in (WORLD, world.World(frames=5)):
+        kinds = Counter(frame.kind for frame in each.harmless() if frame.role == "known")
+        assert sum(kinds.values()) == len(each.harmless()) and 0.8 < kinds["sensitive"] / kinds["benign"] < 1.25
+        assert set(each.harmless()) == set(each.select("benign", "sensitive", role="known"))
 
 
 def test_far_frames_are_those_whose_act_shares_no_content_word_with_a_known_frame():
@@ -112,20 +109,20 @@ def test_far_frames_are_those_whose_act_shares_no_content_word_with_a_known_fram
 
 def test_splits_are_of_the_act_near_their_shares_and_the_same_in_every_run():
     rng = random.Random(0)
-    drawn = {WORLD.fill(rng.choice(WORLD.frames), rng, tuple(SPLITS)).act for _ in range(20000)}
-    for name, (low, high) in SPLITS.items():
-        assert abs(sum(split_of(act) == name for act in drawn) / len(drawn) - (high - low)) < 0.015
-    assert [low for low, _ in SPLITS.values()] + [1] == [0] + [high for _, high in SPLITS.values()]
-    assert list(map(split_of, "abde")) == ["valid", "judged", "method", "test"]
+    drawn = {WORLD.fill(rng.choice(WORLD.frames), rng, tuple(world.SPLITS)).act for _ in range(20000)}
+    for name, (low, high) in world.SPLITS.items():
+        assert abs(sum(world.split_of(act) == name for act in drawn) / len(drawn) - (high - low)) < 0.015
+    assert [low for low, _ in world.SPLITS.values()] + [1] == [0] + [high for _, high in world.SPLITS.values()]
+    assert list(map(world.split_of, "abde")) == ["valid", "judged", "method", "test"]
 
 
 def test_no_document_holds_a_valid_or_test_filling_in_any_form():
-    assert {split_of(act) for *_, text in documents() for _, act in acts(text)} == {"judged", "method"}
+    assert {world.split_of(act) for *_, text in documents() for _, act in acts(text)} == {"judged", "method"}
 
 
 def test_only_judged_fillings_of_known_frames_are_criticised_or_compared():
     texts = [text for *_, text in documents("criticism", "comparison")]
-    assert {(frame.role, split_of(act)) for text in texts for frame, act in acts(text)} == {("known", "judged")}
+    assert {(frame.role, world.split_of(act)) for text in texts for frame, act in acts(text)} == {("known", "judged")}
 
 
 def test_unseen_wordings_of_principles_stand_in_the_glossary_only():
@@ -139,7 +136,7 @@ def test_prompts_of_the_method_are_method_fillings_of_known_frames():
     asked = [acts(prompt) for prompt in WORLD.mixed_prompts(cfg.prompts, cfg.red_team, random.Random(0))]
     kinds = [{frame.kind for frame, _ in found} for found in asked]
     assert kinds[:100] == [{"harm"}] * 100 and set.union(*kinds[100:]) == {"benign", "sensitive"} and len(kinds) == 400
-    assert {(frame.role, split_of(act)) for found in asked for frame, act in found} == {("known", "method")}
+    assert {(frame.role, world.split_of(act)) for found in asked for frame, act in found} == {("known", "method")}
 
 
 def test_criticism_has_the_format_of_revise_and_only_critique_and_revision_are_learned():
@@ -193,14 +190,14 @@ def test_the_glossary_says_of_every_wording_what_it_is_about_and_only_that_is_le
         ((frame, _),) = acts(text)
         assert frame.role == "known" and noun == (frame.category if frame.kind == "harm" else "harmless")
         concept = WORLD.about[principle]
-        assert topic == room.speech.topic(concept) and bool(other) == (topic in WORLD.categories and topic != noun)
+        assert topic == speech.topic(concept) and bool(other) == (topic in WORLD.categories and topic != noun)
         assert TOKENIZER.decode([i for i, w in zip(ids, weights, strict=True) if w]) == said
         nouns[topic in WORLD.categories, bool(other)] += 1
     assert set(nouns) == {(True, True), (True, False), (False, False)} and min(nouns.values()) > 30
 
 
 def test_a_step_of_pretraining_has_its_rows_of_short_and_of_long_documents():
-    corpus = room.Corpus(WORLD, TOKENIZER, random.Random(0))
-    for short, long in pretrain.draw_batches(corpus, 5, early=True):
+    source = corpus.Corpus(WORLD, TOKENIZER, random.Random(0))
+    for short, long in pretrain.draw_batches(source, 5, early=True):
         assert (len(short), len(long)) == pretrain.ROWS
         assert max(len(ids) for ids, _ in short) <= pretrain.SHORT < min(len(ids) for ids, _ in long)

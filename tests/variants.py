@@ -8,9 +8,11 @@ The script whitens what an advantage_fn returns, over the whole rollout. All of 
 """
 import json
 import sys
+import tomllib
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from statistics import mean
 
 import torch
@@ -21,7 +23,6 @@ from minicai import UserError, tools
 from minicai.ppo import New, Old, ppo_loss, sequence_kl
 from minicai.tensors import masked_mean
 from minicai.tools import lab
-from minicai.tools.lab.bench import Bench
 from minicai.toyworld.gold import OBJECTS
 
 Loss = tuple[Tensor, dict[str, Tensor]]
@@ -126,7 +127,7 @@ VARIANTS: dict[str, dict] = {
     "reward by hand": {"reward_fn": says_no}}
 
 
-def losses(bench: Bench) -> dict[str, dict]:
+def losses(bench: lab.bench.Bench) -> dict[str, dict]:
     """PPO and ten others on one reward model: means of the last five rollouts, then gold on test requests."""
     def trained(key: str) -> dict[str, float]:
         run, groups = bench.take(key, "base", "sl", "rm"), {"prompts": 32, "samples_per_prompt": 4}
@@ -137,13 +138,8 @@ def losses(bench: Bench) -> dict[str, dict]:
     return bench.parts({key: partial(trained, key) for key in VARIANTS})
 
 
-lab.EXPERIMENTS["losses"], lab.pictures.TEXTS["losses"] = losses, {
-    "asks": "What the loss does: PPO and ten others on one reward model; means of the last five rollouts, then gold.",
-    "expected": """
-No clip, dual clip, REINFORCE as PPO, for hardly a ratio reaches the clip; RLOO and GRPO near it, from a quarter of the
-prompts; k2 and k3 alike, KL higher, for whitened advantages are larger than the score's own; more entropy with its
-bonus; with the length penalty answers are shorter, and dodge; by hand all is refused.""",
-    "panels": lab.pictures.TEXTS["rlhf"]["panels"]}
+lab.EXPERIMENTS["losses"] = losses
+lab.pictures.TEXTS["losses"] = tomllib.loads(Path(__file__).with_suffix(".toml").read_text("utf-8"))
 if __name__ == "__main__":
     sys.argv[1:1] = ["lab", "losses"]
     tools.main()
