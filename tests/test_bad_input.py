@@ -66,3 +66,8 @@ def test_a_real_command_line_says_it_in_one_line_too(desk):
     for command in (["-m", "minicai", "nosuch"], [str(ROOT / "train_rm.py"), "--run=work"]):
         done = subprocess.run([sys.executable, *command], capture_output=True, text=True)
         assert done.returncode == 2 and done.stdout == "" and re.fullmatch(r"error: [^\n]+\n", done.stderr)
+
+
+def test_who_reads_only_the_first_line_gets_it_and_no_traceback():
+    piped = subprocess.run(f"{sys.executable} -m minicai world | head -1", shell=True, capture_output=True, text=True)
+    assert piped.stderr == "" and piped.stdout.startswith("| ")

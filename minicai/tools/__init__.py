@@ -2,6 +2,7 @@
 import argparse
 import json
 import pkgutil
+import signal
 import sys
 import tomllib
 from collections.abc import Callable
@@ -19,6 +20,7 @@ HELP = tomllib.loads(Path(__file__).with_name("help.toml").read_text(encoding="u
 
 def main() -> None:
     """The entry point: `minicai`, `minicai --help` or `minicai COMMAND ...`."""
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)                   # as `minicai ... | head` expects
     names = [module.name for module in pkgutil.iter_modules(__path__)]
     command = sys.argv[1] if len(sys.argv) > 1 else "--help"
     if command in ("-h", "--help"):
