@@ -206,6 +206,12 @@ def test_a_stage_that_was_stopped_with_other_settings_or_by_another_base_is_not_
         main("sl", begun, overwrite=True, temperature=0.7)
 
 
+def test_stopped_before_its_base_was_brought_a_stage_does_not_go_on_with_the_old_one(begun, tmp_path):
+    other = shutil.copytree(begun / "ppo", tmp_path / "other")
+    main("sl", begun, base=str(other), overwrite=True, resume=True)
+    assert (begun / "base" / "weights.pt").read_bytes() == (other / "weights.pt").read_bytes()
+
+
 def test_when_the_disk_is_full_the_last_checkpoint_stays_and_a_line_says_so(keep):
     counter, before = {"x": 0}, signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     steps, limits = keep().steps(range(3), counter=counter), resource.getrlimit(resource.RLIMIT_FSIZE)

@@ -23,7 +23,8 @@ def bring_base(cfg) -> source.Embedded | Files:
     run, files = Path(cfg.run), [cfg.red_team, cfg.helpful]
     if any(files) and not (cfg.base and all(files)):
         raise UserError("--base FOLDER, --red-team FILE and --helpful FILE go together: give all three")
-    if cfg.base and not (cfg.resume and (run / "base").exists()):
+    brought = (run / ".sl.state").exists() or (run / "base").exists() and not cfg.overwrite     # before it was stopped
+    if cfg.base and not (cfg.resume and brought):
         ours = (Path(cfg.base) / checkpoint.WEIGHTS).exists()   # refuse what will not do before anything is written
         model, tokenizer = (checkpoint.load_model if ours else hf.load)(Path(cfg.base))
         if not ours and not all(files):
