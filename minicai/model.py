@@ -32,10 +32,9 @@ class Cache:
         self.layers = [tuple(torch.zeros(kv, device=device, dtype=dtype)) for _ in range(config.num_hidden_layers)]
         self.position = torch.zeros(rows, dtype=torch.long, device=device)
 
-    def write(self, layer: int, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
-        """Put T new entries (B, K, T, D) at each row's next positions; return the layer's whole keys and values."""
-        slot = self.position[:, None] + torch.arange(k.shape[2], device=k.device)                 # (B, T)
-        row = torch.arange(len(slot), device=k.device)[:, None]
+    def write(self, layer: int, k: Tensor, v: Tensor, slot: Tensor) -> tuple[Tensor, Tensor]:
+        """Put T new entries (B, K, T, D) at slots (B or 1, T) of each row; return the layer's whole keys and values."""
+        row = torch.arange(len(k), device=k.device)[:, None]
         for store, new in zip(self.layers[layer], (k, v), strict=True):
             store[row, :, slot] = new.transpose(1, 2).to(store.dtype)                             # (B, T, K, D)
         return self.layers[layer]
@@ -55,29 +54,21 @@ class Attention(nn.Module):                  # grouped queries: Ainslie et al. 2
         self.q_norm = RMSNorm(c.head_dim, c.rms_norm_eps) if c.qk_norm else nn.Identity()
         self.k_norm = RMSNorm(c.head_dim, c.rms_norm_eps) if c.qk_norm else nn.Identity()
 
-    def forward(self, x: Tensor, cos: Tensor, sin: Tensor, cache: Cache | None, seen: int | None) -> Tensor:
+    def forward(self, x: Tensor, cos: Tensor, sin: Tensor, cache: Cache | None, slot: Tensor, mask: Tensor | None):
         B, T, _ = x.shape
         q, k, v = (proj(x).view(B, T, -1, self.head_dim).transpose(1, 2)
                    for proj in (self.q_proj, self.k_proj, self.v_proj))                           # (B, H or K, T, D)
         q, k = rotate(self.q_norm(q), cos, sin), rotate(self.k_norm(k), cos, sin)                 # fp32
-        keys, values = (k, v) if cache is None else cache.write(self.layer, k, v)                 # (B, K, T or L, D)
-        if seen is None:                       # training and prefill: causal, no mask, so the fused kernel stays
+        keys, values = (k, v) if cache is None else cache.write(self.layer, k, v, slot)           # (B, K, T or L, D)
+        if mask is None:                       # training and prefill: causal, no mask, so the fused kernel stays
             dtype = v.dtype if x.is_cuda else torch.float32     # on a CPU the backward is three times as fast in fp32
             with torch.autocast(x.device.type, enabled=False):
                 y = F.scaled_dot_product_attention(q.to(dtype), k.to(dtype), v.to(dtype), is_causal=True,
                                                    enable_gqa=q.shape[1] != k.shape[1])
-        else:                                  # decoding: new tokens look at the first `seen` slots of the cache
-            y = self.decode(q, keys[:, :, :seen], values[:, :, :seen], cache.position)
+        else:              # decoding: the query group joins the T axis, as in the mask, so k and v need no copies
+            L, group = mask.shape[-1], q.reshape(B, keys.shape[1], -1, self.head_dim).to(keys.dtype)
+            y = F.scaled_dot_product_attention(group, keys[:, :, :L], values[:, :, :L], attn_mask=mask).reshape(q.shape)
         return self.o_proj(y.transpose(1, 2).reshape(B, T, -1))                                   # (B, T, C)
-
-    @staticmethod
-    def decode(q: Tensor, keys: Tensor, values: Tensor, position: Tensor) -> Tensor:
-        """Attention of T new tokens to slots 0..own position; the query group joins the T axis: no copies of k, v."""
-        (B, H, T, D), (_, K, L, _) = q.shape, keys.shape
-        own = position[:, None] + torch.arange(T, device=q.device)                                # (B, T)
-        mask = torch.arange(L, device=q.device) <= own[:, None, :, None]                          # (B, 1, T, L)
-        q, mask = q.reshape(B, K, H // K * T, D).to(keys.dtype), mask.repeat(1, 1, H // K, 1)
-        return F.scaled_dot_product_attention(q, keys, values, attn_mask=mask).view(B, H, T, D)
 
 
 class MLP(nn.Module):                        # SwiGLU: Shazeer 2020
@@ -98,8 +89,8 @@ class Block(nn.Module):
         self.input_layernorm = RMSNorm(c.hidden_size, c.rms_norm_eps)
         self.post_attention_layernorm = RMSNorm(c.hidden_size, c.rms_norm_eps)
 
-    def forward(self, x: Tensor, cos: Tensor, sin: Tensor, cache: Cache | None, seen: int | None) -> Tensor:
-        x = x + self.self_attn(self.input_layernorm(x), cos, sin, cache, seen)
+    def forward(self, x: Tensor, *where) -> Tensor:
+        x = x + self.self_attn(self.input_layernorm(x), *where)
         return x + self.mlp(self.post_attention_layernorm(x))
 
 
@@ -116,14 +107,18 @@ class Transformer(nn.Module):
         return self.run(ids, cache, seen) if cache else in_slices(self.run, ids, size=self.micro_batch)     # (B, T, C)
 
     def run(self, ids: Tensor, cache: Cache | None = None, seen: int | None = None) -> Tensor:
-        position = torch.arange(ids.shape[1], device=ids.device)[None]                            # (1, T)
-        position = position if seen is None else position + cache.position[:, None]               # (B or 1, T)
-        speed = turning_speed(self.config.head_dim, self.config.rope_theta, self.config.rope_scaling, ids.device)
+        c, device = self.config, ids.device
+        position, mask = torch.arange(ids.shape[1], device=device)[None], None                    # (1, T)
+        if seen is not None:                   # decoding: a new token looks at the slots up to its own
+            position = position + cache.position[:, None]                                         # (B, T)
+            own = position[:, None, :, None].repeat(1, 1, c.num_attention_heads // c.num_key_value_heads, 1)
+            mask = torch.arange(seen, device=device) <= own                                       # (B, 1, H / K * T, L)
+        speed = turning_speed(c.head_dim, c.rope_theta, c.rope_scaling, device)
         angle = (position[:, None, :, None] * speed).repeat(1, 1, 1, 2)                           # (B or 1, 1, T, D)
         x, cos, sin = self.embed_tokens(ids), angle.cos(), angle.sin()                            # x (B, T, C)
-        with precision(self.config, ids.device):
+        with precision(c, device):
             for block in self.layers:
-                x = block(x, cos, sin, cache, seen)
+                x = block(x, cos, sin, cache, position, mask)
             return self.norm(x)
 
 

@@ -1,10 +1,24 @@
 """Sampling, ids -> ids. The policy is softmax(logits / temperature), and log-probs are of that, here and elsewhere."""
-import torch
-from torch import Tensor
+import copy
 
-from minicai import UserError
+import torch
+from torch import Tensor, nn
+
+from minicai import UserError, replay
 from minicai.model import Cache, LanguageModel
+from minicai.shape import compute_dtype
 from minicai.tokens import pad
+
+REPLAYED = ("cuda",)            # where steps are replayed: there it costs more to launch them, and to ask who is done
+
+
+def lowered(model: LanguageModel) -> LanguageModel:
+    """The model with its linear maps stored in the compute dtype, to which autocast would bring them at every step."""
+    twin = copy.deepcopy(model, {id(weight): weight for weight in model.parameters()})    # shares all weights with it
+    for linear in (module for module in twin.modules() if isinstance(module, nn.Linear)):
+        for name, weight in linear.named_parameters():
+            setattr(linear, name, nn.Parameter(weight.to(compute_dtype(model.config, weight.device)), False))
+    return twin
 
 
 @torch.no_grad()
@@ -18,40 +32,44 @@ def generate(model: LanguageModel, prompts: list[list[int]], *, max_new: int, st
     if longest + max_new > context:
         raise UserError(f"a conversation of {longest} tokens and {max_new} new ones are more than the model's context, "
                         f"{context}: leave out long prompts and examples, or lower --max-new")
-    stop = torch.tensor(sorted(stops), device=next(model.parameters()).device)
+    ends = torch.tensor([i in stops for i in range(model.config.vocab_size)], device=next(model.parameters()).device)
+    model = lowered(model)
     for start in range(0, len(order), batch):
         rows = order[start:start + batch]
-        tokens, logp = _generate(model, [prompts[i] for i in rows], max_new, stop, generator, temperature, top_p)
+        tokens, logp = _generate(model, [prompts[i] for i in rows], max_new, ends, generator, temperature, top_p)
         for i, row_tokens, row_logp in zip(rows, tokens.tolist(), logp.tolist(), strict=True):
             length = next((t + 1 for t, token in enumerate(row_tokens) if token in stops), max_new)
             replies[i], logps[i] = row_tokens[:length], row_logp[:length]
     return replies, logps
 
 
-def _generate(model, prompts, max_new: int, stop: Tensor, generator, temperature: float, top_p: float):
-    """One batch: prefill, then a token for every row a step; rows that have stopped leave the batch."""
-    device, B = stop.device, len(prompts)
+def _generate(model, prompts, max_new: int, ends: Tensor, generator, temperature: float, top_p: float):
+    """One batch: prefill, then a token for every row a step; on a CPU rows that have stopped leave the batch."""
+    device, B = ends.device, len(prompts)
     ids, length = pad(prompts, 0).to(device), torch.tensor([len(p) for p in prompts], device=device)
     width, rows = ids.shape[1], torch.arange(B, device=device)                      # rows: who is in the batch
     cache = Cache(model.config, B, width + max_new, device)
     logits = model.logits(model.model(ids, cache)[rows, length - 1])                # (B, V): at each row's last token
     cache.position = length.clone()
-    tokens = torch.full((B, max_new), int(stop[0]), device=device)
-    logps, done = torch.zeros(B, max_new, device=device), torch.zeros(B, dtype=torch.bool, device=device)
-    for step in range(max_new):
+
+    def decode(token: Tensor, seen: int) -> Tensor:
+        return model(token[:, None], cache, min(seen, width + max_new))[:, 0]       # (B, V)
+    fast = device.type in REPLAYED
+    step, look = (replay.replayed(decode, B, device), 16) if fast else (decode, 1)  # look: who is done, how often
+    tokens, logps, done = length.new_zeros(B, max_new), torch.zeros(B, max_new, device=device), length < 0
+    for t in range(max_new):
         u = torch.rand(B, generator=generator, device=device)[rows] if temperature else None    # all draw: none shifts
         token, logp = choose(logits, u, temperature, top_p)
-        tokens[rows, step], logps[rows, step] = token, logp
-        done |= torch.isin(token, stop)
-        if done.all():
+        tokens[rows, t], logps[rows, t] = token, logp
+        done |= ends[token]
+        if t + 1 == max_new or (t + 1) % look == 0 and done.all():
             break
-        if (left := -(-int((~done).sum()) // 32) * 32) < len(rows):     # by 32, so that few distinct shapes occur
+        if not fast and (left := -(-int((~done).sum()) // 32) * 32) < len(rows):    # by 32: few distinct shapes occur
             keep = done.to(torch.int8).argsort(stable=True)[:left]
             rows, token, done = rows[keep], token[keep], done[keep]
             cache.select(keep)
-        if step + 1 < max_new:
-            logits = model(token[:, None], cache, seen=width + step + 1)[:, 0]
-            cache.position += 1
+        logits = step(token, width + t + 1)
+        cache.position += 1
     return tokens, logps
 
 
