@@ -1,9 +1,11 @@
 """Laws of sampling: what is drawn follows the policy softmax(logits / T), what is reported is its log-probability."""
+from inspect import getclosurevars
+
 import pytest
 import torch
 from fakes import close, token_logp
 
-from minicai import sample, tokens
+from minicai import replay, sample, tokens
 
 PROMPTS = [[1, 2, 3], [4], [5, 6, 7, 8, 9, 10, 11], [4, 12]]
 STOPS = set(range(20, 40, 2))
@@ -67,3 +69,64 @@ def test_over_an_even_grid_of_u_each_token_comes_as_often_as_its_renormalised_pr
     close(torch.bincount(token, minlength=5) / n, expected, atol=2 / n, rtol=0)
     close(logp.exp(), expected[token])
     assert torch.isfinite(logp).all()                                            # nothing impossible was drawn
+
+
+def recorder(count):
+    """`captured` without a GPU: as there, the step is done twice at first, and what it reads must stay where it is."""
+    def record(step):
+        cache = getclosurevars(getclosurevars(step).nonlocals["step"]).nonlocals["cache"]
+        count.append((step(), step()))
+        kept = [cache.position.data_ptr(), cache.layers[0][0].data_ptr()]
+        return lambda: step() if kept == [cache.position.data_ptr(), cache.layers[0][0].data_ptr()] else None
+    return record
+
+
+@pytest.mark.parametrize("options", [{}, {"temperature": 0}, {"stops": {60}, "max_new": 37}])
+def test_steps_replayed_in_buckets_say_what_plain_steps_say(model, monkeypatch, options):
+    prompts = [*PROMPTS * 9, list(range(1, 17))]                     # one as wide as the batch: it needs its last slot
+    plain, count = draw(model, prompts, **options), []
+    monkeypatch.setattr(sample, "REPLAYED", ("cpu",))
+    monkeypatch.setattr(replay, "captured", recorder(count))
+    monkeypatch.setattr(replay, "BUCKET", 8)
+    tokens, logps = draw(model, prompts, **options)
+    assert tokens == plain[0] and len(count) == (5 if "stops" in options else 2)     # slots 17..27 or 17..52, by 8
+    for ours, theirs in zip(logps, plain[1], strict=True):
+        close(torch.tensor(ours), torch.tensor(theirs), atol=1e-5, rtol=0)
+
+
+def test_what_is_replayed_goes_on_for_all_rows_until_a_look_every_sixteen_steps(model, monkeypatch):
+    steps = []
+    monkeypatch.setattr(sample, "REPLAYED", ("cpu",))
+    monkeypatch.setattr(replay, "replayed", lambda step, rows, device: lambda token, seen: (
+        steps.append(len(token)) or step(token, seen)))
+    draw(model, stops=set(range(61)), max_new=40)
+    draw(model, stops={60}, max_new=3)
+    assert steps == [4] * 15 + [4] * 2
+
+
+@pytest.mark.parametrize("switches", [{}, {"tie_word_embeddings": False, "attention_bias": True}])
+def test_stored_in_bf16_the_model_says_exactly_what_autocast_makes_of_it(tiny, switches):
+    model = tiny(dtype="bfloat16", **switches)
+    twin, ids = sample.lowered(model), torch.randint(61, (3, 9))
+    assert torch.equal(twin(ids), model(ids)) and twin.lm_head.weight.dtype == torch.bfloat16
+    assert model.lm_head.weight.dtype == torch.float32 and twin.model.norm.weight is model.model.norm.weight
+    assert {p.dtype for p in model.parameters()} == {torch.float32}
+
+
+@pytest.mark.cuda
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_on_a_gpu_replayed_steps_say_what_plain_steps_say(tiny, dtype, monkeypatch):
+    model, prompts = tiny(dtype=dtype).cuda(), PROMPTS * 16
+
+    def said():
+        return draw(model, prompts, max_new=150, stops={60}, generator=torch.Generator("cuda").manual_seed(3))
+    (tokens, logps), again = said(), said()                                # more than one bucket of 128
+    assert (tokens, logps) == again
+    monkeypatch.setattr(sample, "REPLAYED", ())
+    plain, _ = said()
+    same = sum(a == b for ours, theirs in zip(tokens, plain, strict=True) for a, b in zip(ours, theirs, strict=False))
+    assert same >= 0.9 * sum(map(len, plain)) or dtype == "bfloat16"       # in bf16 a rounding may turn a draw
+    for prompt, reply, logp in zip(prompts, tokens, logps, strict=True):
+        ids = torch.tensor([prompt + reply], device="cuda")
+        again = token_logp(model(ids), ids)[0, len(prompt) - 1:-1]
+        close(again, torch.tensor(logp, device="cuda"), atol=1e-4 if dtype == "float32" else 0.15, rtol=0)

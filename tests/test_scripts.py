@@ -5,6 +5,7 @@ import random
 import shutil
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from fakes import STAGES, contents, main, save, table, tiny_assistant
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 import train_ppo
-from minicai import feedback, finetune, model, ppo, revise
+from minicai import UserError, feedback, finetune, model, ppo, revise, run, sample
 from minicai.tools import evaluate
 
 TABLE = table("written")
@@ -109,10 +110,43 @@ def test_ppo_raises_a_simple_score(tmp_path):
     assert sum(score[:2]) / 2 < 0.3 and sum(score[-4:]) / 4 > 0.8
 
 
+@pytest.fixture
+def uncompiled(monkeypatch):
+    """Whatever a test compiles is plain again after it."""
+    monkeypatch.setattr(model.Transformer, "run", model.Transformer.run)
+    yield
+    run.compile_trunks.cache_clear()
+
+
+@torch.no_grad()
+def test_a_compiled_model_says_what_the_plain_one_says(speaker, monkeypatch, uncompiled):
+    def said():
+        generator = torch.Generator().manual_seed(0)
+        replies, logps = sample.generate(speaker, [[1, 2, 3], [4]], max_new=3, stops={60}, generator=generator)
+        return replies, torch.tensor(sum(logps, [])), speaker(torch.arange(32).view(2, 16))
+    plain = said()
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="eager"))     # traced, but not built: in time
+    run.compile_trunks(torch.device("cpu"))
+    forward, found = model.Transformer.run, said()
+    assert found[0] == plain[0] and hasattr(forward, "_torchdynamo_orig_callable")
+    for ours, theirs in zip(found[1:], plain[1:], strict=True):
+        torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=0)
+
+
+def test_where_nothing_compiles_a_script_says_so_in_one_line(tmp_path, monkeypatch, uncompiled):
+    def broken(*args):
+        raise ValueError("no compiler\nfound anywhere")
+    monkeypatch.setattr(torch, "compile", lambda forward: broken)
+    with pytest.raises(UserError, match="^--compile: torch.compile does not work here: no compiler found anywhere$"):
+        main("sl", tmp_path / "run", compile=True)
+    assert not (tmp_path / "run").exists()
+
+
 @pytest.mark.cuda
-def test_the_chain_runs_on_a_gpu(tmp_path):
+@pytest.mark.parametrize("compiled", [False, True])
+def test_the_chain_runs_on_a_gpu(tmp_path, compiled, uncompiled):
     for stage in STAGES:
-        main(stage, tmp_path / "run", device="cuda")
+        main(stage, tmp_path / "run", device="cuda", compile=compiled)
     assert all(abs(r.get("first_ratio", 1) - 1) < 1e-2 for r in records(tmp_path / "run" / "ppo" / "metrics.jsonl"))
 
 
