@@ -112,12 +112,6 @@ class Corpus:
         return self._example((self.tokenizer.prompt(turns), 0.0), self._turn(text))
 
 
-def sample_text(world: World, rng: random.Random, documents: int) -> str:
-    """Text to train the tokenizer on: every kind of document, read back from bytes."""
-    corpus = Corpus(world, tokens.Tokenizer({bytes([i]): i for i in range(256)}), rng)
-    return "\n".join(corpus.tokenizer.decode(corpus.document(early=False)[0]) for _ in range(documents))
-
-
 def words_of(text: str) -> list[str]:
     """The words of a text as they are written: a model of bytes does not know that Dog is dog."""
     return re.findall(r"[^\W_]+(?:['-][^\W_]+)*", re.sub(r"'s\b", "", text.replace("\u2019", "'")))

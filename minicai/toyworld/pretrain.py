@@ -9,7 +9,7 @@ import torch
 from minicai import assistant, checkpoint, finetune, optimise, tokens
 from minicai.model import LanguageModel, ModelConfig
 from minicai.toyworld import bpe, source
-from minicai.toyworld.corpus import Corpus, sample_text
+from minicai.toyworld.corpus import Corpus
 from minicai.toyworld.world import World
 
 VOCAB = 3072            # token ids at most: enough for each word of the world to be one, so that to copy it is one step
@@ -19,7 +19,9 @@ ROWS = 18, 12           # one of long ones, of so many rows: the short are many 
 
 def make_tokenizer(world: World, seed: int, vocab_size: int = VOCAB) -> tokens.Tokenizer:
     """A tokenizer of at most `vocab_size` ids, its five control tokens included, trained on a sample of the corpus."""
-    return tokens.Tokenizer(bpe.train_bpe(sample_text(world, random.Random(seed), documents=3000), vocab_size - 5))
+    corpus = Corpus(world, tokens.Tokenizer({bytes([i]): i for i in range(256)}), random.Random(seed))
+    text = "\n".join(corpus.tokenizer.decode(corpus.document(early=False)[0]) for _ in range(3000))
+    return tokens.Tokenizer(bpe.train_bpe(text, vocab_size - 5))
 
 
 def draw_batches(corpus: Corpus, steps: int, early: bool) -> list[list[list[finetune.Example]]]:
@@ -63,8 +65,7 @@ def pretrain(model: LanguageModel, corpus: Corpus, *, steps: int, keep: Callable
     for step, rectangles in keep(enumerate(all_batches(corpus, steps)), model=model, muon=muon, adam=adam):
         total, loss = sum(sum(weight) for rows in rectangles for _, weight in rows), 0.0
         for rows in rectangles:
-            ids = tokens.pad([ids for ids, _ in rows], corpus.tokenizer.pad).to(device)
-            weight = tokens.pad([weight for _, weight in rows], 0.0).to(device)
+            ids, weight = (tokens.pad(part, 0).to(device) for part in zip(*rows, strict=True))    # pads are not learned
             loss = loss + finetune.sequence_loss(model, ids, weight) * weight.sum() / total
         norm = optimise.update(loss, [muon, adam], scale=warmup_cosine(step, steps))
         yield {"step": step + 1, "loss": loss.item(), "grad_norm": norm}
