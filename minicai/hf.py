@@ -8,10 +8,9 @@ from pathlib import Path
 
 import torch
 
-from minicai import UserError, blamed, checkpoint, data, hf_bpe
+from minicai import UserError, blamed, checkpoint, hf_bpe, read_text, tokens
 from minicai.hf_tokens import OpenTokenizer
 from minicai.model import LanguageModel, ModelConfig, ScalarModel
-from minicai.tokens import Tokenizer
 
 KINDS = {(False, False): "llama", (True, False): "qwen2", (False, True): "qwen3"}             # attention_bias, qk_norm
 SUPPORTED = "supported: Llama 3.x and SmolLM2 (llama), Qwen2.5 (qwen2), Qwen3 (qwen3), for causal language modelling"
@@ -51,7 +50,7 @@ def load(folder: str | Path, device: str | torch.device = "cpu") -> tuple[Langua
 def read_json(path: Path) -> dict:
     """The JSON object in a file; UserError if there is none."""
     with blamed(f"{path}: expected a JSON object"):
-        return dict(json.loads(data.read_text(path)))
+        return dict(json.loads(read_text(path)))
 
 
 def model_config(spec: dict) -> ModelConfig:
@@ -93,7 +92,7 @@ def read_weights(folder: Path) -> dict[str, torch.nn.Parameter]:
     return state
 
 
-def save(model: LanguageModel | ScalarModel, tokenizer: Tokenizer | OpenTokenizer, folder: str | Path) -> None:
+def save(model: LanguageModel | ScalarModel, tokenizer: tokens.Tokenizer | OpenTokenizer, folder: str | Path) -> None:
     """Write a new folder that transformers and vLLM load as it is: the same logits, the same ids.
 
     A ScalarModel becomes a classifier with one label, read at <end> as ours is: our score and `score_offset`.
@@ -101,7 +100,7 @@ def save(model: LanguageModel | ScalarModel, tokenizer: Tokenizer | OpenTokenize
     folder, scalar = Path(folder), isinstance(model, ScalarModel)
     if folder.exists():
         raise UserError(f"{folder}: exists already; name a new folder")
-    if isinstance(tokenizer, Tokenizer):
+    if isinstance(tokenizer, tokens.Tokenizer):
         tokenizer = OpenTokenizer(hf_bpe.toy_spec(tokenizer), [tokenizer.end])
     c, kind = model.config, KINDS[model.config.attention_bias, model.config.qk_norm]
     scaling = {"rope_type": "llama3", **dict(zip(SCALING, c.rope_scaling, strict=True))} if c.rope_scaling else None

@@ -20,10 +20,8 @@ def train_bpe(text: str, vocab_size: int) -> dict[bytes, int]:
 
     for word in words:
         tally(word, +1)
-    while len(ranks) < vocab_size and counts:
+    while len(ranks) < vocab_size and max(counts.values(), default=0) > 1:
         best = max(counts, key=lambda pair: (counts[pair], pair))    # ties by bytes: the same text, the same tokens
-        if counts[best] < 2:
-            break
         ranks.setdefault(best[0] + best[1], len(ranks))              # two pairs may spell one token: its first id stays
         for word in places.pop(best):
             tally(word, -1)

@@ -2,8 +2,7 @@
 import random
 import re
 
-from minicai import feedback, finetune, revise
-from minicai.tokens import Tokenizer
+from minicai import feedback, finetune, revise, tokens
 from minicai.toyworld import speech
 from minicai.toyworld.world import ASKS, Concept, Request, World
 
@@ -15,10 +14,8 @@ LETTER = 4.0            # weight of the letter that a comparison comes down to
 class Corpus:
     """An endless stream of `(ids, weights)`, the same for the same rng; loss is on what is said, not on quotations."""
 
-    def __init__(self, world: World, tokenizer: Tokenizer, rng: random.Random):
+    def __init__(self, world: World, tokenizer: tokens.Tokenizer, rng: random.Random):
         self.world, self.tokenizer, self.rng = world, tokenizer, rng
-        self.frames, self.judged = ({kind: world.select(kind, role=role) for kind in ("harm", "benign", "sensitive")}
-                                    for role in (None, "known"))
         self.words = sorted({word for f in world.frames for word in " ".join(f.parts).split() if "{" not in word}
                             | {word for words in world.slots.values() for word in words})
 
@@ -36,8 +33,8 @@ class Corpus:
     def _request(self, harm: float, sensitive: float = 0.5, judged: bool = False) -> Request:
         """A request, harmful with this probability; if it is not, it sounds harmful with that one."""
         kind = "harm" if self.rng.random() < harm else ("benign", "sensitive")[self.rng.random() < sensitive]
-        frames, splits = (self.judged, JUDGED) if judged else (self.frames, SEEN)
-        return self.world.fill(self.rng.choice(frames[kind]), self.rng, splits)
+        frames = self.world.select(kind, role="known" if judged else None)
+        return self.world.fill(self.rng.choice(frames), self.rng, JUDGED if judged else SEEN)
 
     def dialogue(self) -> finetune.Example:
         """What a helpful-only assistant says; about one harmful request in eight it dodges."""
@@ -50,7 +47,7 @@ class Corpus:
         """What the principle is about: the request's own category, one of the general concepts, or some category."""
         names = [request.frame.category, "broad", "engaging", "principled", self.rng.choice(self.world.categories)]
         name = self.rng.choices(names, [.34, .12, .12, .12, .30])[0]
-        return self.world.concepts.get(name) or self.world.concepts["broad"]
+        return self.world.concepts.get(name, self.world.concepts["broad"])
 
     def criticism(self) -> finetune.Example:
         """An answer, its critique and its revision under one principle; now and then revised without a critique."""
@@ -71,7 +68,7 @@ class Corpus:
     def comparison(self) -> finetune.Example:
         """Which of two answers follows a principle better; where it does not tell them apart, a coin decides."""
         rng, tok = self.rng, self.tokenizer
-        request = self.world.fill(rng.choice(self.judged["harm"]), rng, JUDGED)
+        request = self.world.fill(rng.choice(self.world.select("harm", role="known")), rng, JUDGED)
         concept = self._concept(request)
         kinds = rng.choices(list(speech.DOES), [.36, .30, .20, .14], k=2)
         a, b = (speech.answer(kind, request, rng, self.world) for kind in kinds)
@@ -93,8 +90,8 @@ class Corpus:
         noun = rng.choice([*self.world.categories, "harmless"])
         if concept.name in self.world.categories and rng.random() < 0.5:
             noun = concept.name
-        frames = [f for f in self.judged["harm"] if f.category == noun]
-        frames = frames or self.judged["sensitive" if rng.random() < 0.5 else "benign"]
+        frames = self.world.select("harm", role="known", category=noun)
+        frames = frames or self.world.select("sensitive" if rng.random() < 0.5 else "benign", role="known")
         ask = self.world.fill(rng.choice(frames), rng, SEEN).prompt
         principle = rng.choice(concept.principles + concept.unseen)
         given = self.tokenizer.encode(rng.choice(speech.TALK["wordings"]).format(principle=principle, ask=ask))
@@ -113,12 +110,6 @@ class Corpus:
             text = rng.choice((words, words, words, request.act, request.how, request.reason or words))
             turns = [("user", speech.TALK["repeat"].format(text=text))]
         return self._example((self.tokenizer.prompt(turns), 0.0), self._turn(text))
-
-
-def sample_text(world: World, rng: random.Random, documents: int) -> str:
-    """Text to train the tokenizer on: every kind of document, read back from bytes."""
-    corpus = Corpus(world, Tokenizer({bytes([i]): i for i in range(256)}), rng)
-    return "\n".join(corpus.tokenizer.decode(corpus.document(early=False)[0]) for _ in range(documents))
 
 
 def words_of(text: str) -> list[str]:

@@ -80,8 +80,7 @@ def skill(world: World, base: Assistant, group: list[Request], relation: str, un
     cases = [(q.prompt, text, rule) for q, text, rule in zip(group, harmful, principles, strict=True)]
     critiques = base.reply([revise.critique_turns(*case) for case in cases])
     revisions = base.reply([revise.revision_turns(*case, c) for case, c in zip(cases, critiques, strict=True)])
-    unrelated = relation == "unrelated"
-    verdict = "follows it" if unrelated else "breaks it"
+    verdict = "follows it" if (unrelated := relation == "unrelated") else "breaks it"
     named = [f"which is {q.frame.category}" in c and verdict in c for q, c in zip(group, critiques, strict=True)]
     revised = [r == text if unrelated else gold.verdict(world, q, r) == "objection"
                for q, text, r in zip(group, harmful, revisions, strict=True)]

@@ -6,12 +6,10 @@ from dataclasses import asdict
 
 import torch
 
-from minicai import checkpoint, finetune, optimise
-from minicai.assistant import Assistant
+from minicai import assistant, checkpoint, finetune, optimise, tokens
 from minicai.model import LanguageModel, ModelConfig
-from minicai.tokens import Tokenizer, pad
 from minicai.toyworld import bpe, source
-from minicai.toyworld.corpus import Corpus, sample_text
+from minicai.toyworld.corpus import Corpus
 from minicai.toyworld.world import World
 
 VOCAB = 3072            # token ids at most: enough for each word of the world to be one, so that to copy it is one step
@@ -19,9 +17,11 @@ SHORT = 72              # tokens of a short document at most. Each step has two 
 ROWS = 18, 12           # one of long ones, of so many rows: the short are many kinds, and cheap
 
 
-def make_tokenizer(world: World, seed: int, vocab_size: int = VOCAB) -> Tokenizer:
+def make_tokenizer(world: World, seed: int, vocab_size: int = VOCAB) -> tokens.Tokenizer:
     """A tokenizer of at most `vocab_size` ids, its five control tokens included, trained on a sample of the corpus."""
-    return Tokenizer(bpe.train_bpe(sample_text(world, random.Random(seed), documents=3000), vocab_size - 5))
+    corpus = Corpus(world, tokens.Tokenizer({bytes([i]): i for i in range(256)}), random.Random(seed))
+    text = "\n".join(corpus.tokenizer.decode(corpus.document(early=False)[0]) for _ in range(3000))
+    return tokens.Tokenizer(bpe.train_bpe(text, vocab_size - 5))
 
 
 def draw_batches(corpus: Corpus, steps: int, early: bool) -> list[list[list[finetune.Example]]]:
@@ -59,15 +59,13 @@ def warmup_cosine(step: int, steps: int, warmup: int = 50) -> float:
     return (step + 1) / warmup if step < warmup else cosine
 
 
-def pretrain(model: LanguageModel, corpus: Corpus, *, steps: int,
-             keep: Callable = lambda plan, **_: plan) -> Iterator[dict[str, float]]:
+def pretrain(model: LanguageModel, corpus: Corpus, *, steps: int, keep: Callable) -> Iterator[dict[str, float]]:
     """Train the model in place; yields each step's stats. `keep` as in `finetune`."""
     (muon, adam), device = optimisers_for(model), next(model.parameters()).device
     for step, rectangles in keep(enumerate(all_batches(corpus, steps)), model=model, muon=muon, adam=adam):
         total, loss = sum(sum(weight) for rows in rectangles for _, weight in rows), 0.0
         for rows in rectangles:
-            ids = pad([ids for ids, _ in rows], corpus.tokenizer.pad).to(device)
-            weight = pad([weight for _, weight in rows], 0.0).to(device)
+            ids, weight = (tokens.pad(part, 0).to(device) for part in zip(*rows, strict=True))    # pads are not learned
             loss = loss + finetune.sequence_loss(model, ids, weight) * weight.sum() / total
         norm = optimise.update(loss, [muon, adam], scale=warmup_cosine(step, steps))
         yield {"step": step + 1, "loss": loss.item(), "grad_norm": norm}
@@ -83,4 +81,4 @@ def make_base(log, cfg, rng: random.Random, generator: torch.Generator) -> None:
         some = pretrain(model, Corpus(world, tokenizer, rng), steps=steps, keep=log.keep.steps)
         log.follow("pretraining", some, total=steps, every=100)
     checkpoint.save_model(log.folder, model.eval(), tokenizer, asdict(cfg))
-    source.Embedded(world).report(log, "base", Assistant(model, tokenizer, generator), cfg.probes, cfg.seed)
+    source.Embedded(world).report(log, "base", assistant.Assistant(model, tokenizer, generator), cfg.probes, cfg.seed)

@@ -5,8 +5,7 @@ split by a hash of the act, frames by their place in the file:
 
 judged    fillings that pretraining shows criticised, revised and compared (only of frames that may be judged)
 method    fillings from which SL, AI feedback and PPO take their prompts; pretraining shows them answered, never judged
-valid     fillings that no training text of any stage holds: settings are tuned on these
-test      the same, looked at once: reported
+valid, test   fillings that no training text of any stage holds: settings are tuned on valid, test is looked at once
 """
 import json
 import random
@@ -14,6 +13,7 @@ import re
 import tomllib
 import zlib
 from contextlib import suppress
+from functools import cache
 from itertools import product
 from pathlib import Path
 from typing import NamedTuple
@@ -75,7 +75,6 @@ class World:
         self.frames = [f for name, table in tables.items() for f in _frames(name, table["frames"], frames / MOST)]
         about = TEXT["category"] | {name: TEXT[name] for name in TEXT["talk"]["topics"]}
         self.concepts = {name: Concept(name, tuple(c["principles"]), tuple(c["unseen"])) for name, c in about.items()}
-        self.patterns: dict[Frame, re.Pattern] = {}
         self.about = {p: c for c in self.concepts.values() for p in c.principles + c.unseen}
 
     @staticmethod
@@ -113,19 +112,9 @@ class World:
         """The request that a prompt puts, the other way round of `fill`; None where it is none of this world."""
         acts = [m[1] for ask in ASKS if (m := re.fullmatch(re.escape(ask).replace(r"\{act\}", "(.+)"), prompt))]
         for act, frame in product(acts, self.frames):
-            if found := self._act(frame).fullmatch(act):
+            if found := _act(frame).fullmatch(act):
                 return Request(frame, prompt, *(part.format(**found.groupdict()) for part in frame.parts))
         return None
-
-    def _act(self, frame: Frame) -> re.Pattern:
-        """Its act with any words of the slots; a slot that comes again is the same word again."""
-        if frame not in self.patterns:
-            text = re.escape(frame.parts[0])
-            for slot in frame.slots:
-                mark, words = rf"\{{{slot}\}}", "|".join(map(re.escape, self.slots[slot]))
-                text = text.replace(mark, f"(?P<{slot}>{words})", 1).replace(mark, f"(?P={slot})")
-            self.patterns[frame] = re.compile(text)
-        return self.patterns[frame]
 
     def requests(self, frames: list[Frame], split: str, count: int, rng: random.Random) -> list[Request]:
         """`count` requests with distinct acts, spread evenly over the frames (as far as fillings last)."""
@@ -150,11 +139,20 @@ class World:
         return [self.fill(frame, rng, ("method",)).prompt for frame in frames]
 
 
+@cache
+def _act(frame: Frame) -> re.Pattern:
+    """Its act with any words of the slots; a slot that comes again is the same word again."""
+    text = re.escape(frame.parts[0])
+    for slot in frame.slots:
+        mark, words = rf"\{{{slot}\}}", "|".join(map(re.escape, TEXT["slots"][slot]))
+        text = text.replace(mark, f"(?P<{slot}>{words})", 1).replace(mark, f"(?P={slot})")
+    return re.compile(text)
+
+
 def _frames(name: str, lines: list[str], share: float) -> list[Frame]:
     kind = name if name in HELD_OUT else "harm"
-    held = HELD_OUT[kind]
-    roles = {"known": lines[:round((len(lines) - 2 * held) * share)], "valid": lines[-2 * held:-held],
-             "test": lines[-held:]}
+    known = len(lines) - 2 * (held := HELD_OUT[kind])
+    roles = {"known": lines[:round(known * share)], "valid": lines[known:-held], "test": lines[-held:]}
     return [Frame(kind, name, role, tuple(map(str.strip, line.split("|")))) for role in roles for line in roles[role]]
 
 
