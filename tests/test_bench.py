@@ -1,4 +1,4 @@
-"""Laws of the benchmark: it counts the operations that are done, times what it says, and one command makes its tables."""
+"""Laws of the benchmark: it counts the operations that are done, and one command makes its tables."""
 import importlib.util
 import json
 

@@ -22,7 +22,7 @@ from tqdm import tqdm
 from works import DIFFERENT, WORKS, twin
 
 from minicai.model import LanguageModel
-from minicai.run import device_of
+from minicai.run import compile_trunks, device_of
 from minicai.tools.bench import SHAPES
 
 
@@ -63,7 +63,9 @@ def main() -> None:
     parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
     parser.add_argument("--out", type=Path, help="all of it as JSON")
     args = parser.parse_args()
-    args.device = device_of(args.device, args.compile)
+    args.device = device_of(args.device)
+    if args.compile:
+        compile_trunks(args.device)
     found = measure(args)
     print(f"\n{'':38}{'seconds':>8}   {'theirs / ours':>13}   each turn")
     for work, times in found["seconds"].items():
