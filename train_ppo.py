@@ -3,8 +3,7 @@
     python train_ppo.py --run runs/default       # a minute or two on two cores; harm falls from 10 to 5 %
 
 Four steps an iteration: rollout -> reward -> advantage -> loss. Each is a function you can replace:
-`main(Config(...), loss_fn=..., advantage_fn=..., reward_fn=...)`.
-"""
+`main(Config(...), loss_fn=..., advantage_fn=..., reward_fn=...)`."""
 import random
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace

@@ -3,8 +3,7 @@
     python train_rm.py --run runs/default        # some two minutes on two cores; agrees with the gold judge on 95 %
 
 two SL answers a prompt -> AI feedback on harmlessness, simulated human labels on helpfulness -> comparisons.jsonl
--> Bradley-Terry with soft targets, started from SL (Bai et al. 2022, section 4.1) -> scores normalised.
-"""
+-> Bradley-Terry with soft targets, started from SL (Bai et al. 2022, section 4.1) -> scores normalised."""
 import random
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass

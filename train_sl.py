@@ -3,8 +3,7 @@
     python train_sl.py --run runs/default        # about 9 minutes on two cores, 7 of them pretraining
 
 red-team prompts -> responses -> K critique-revision steps -> transcripts.jsonl -> fine-tuning (Bai et al., section 3)
-A run that has no base yet gets one first: pretrained from nothing on the embedded world, a helpful-only assistant.
-"""
+A run that has no base yet gets one first: pretrained from nothing on the embedded world, a helpful-only assistant."""
 import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path

@@ -1,8 +1,7 @@
 """AI feedback (Bai et al. 2022, section 4.1): two answers -> Comparison. Knows an assistant by `reply` and `logp`.
 
 The label is read off the log-probabilities of both options, never off sampled text. Every question is asked in both
-orders of the answers (Lee et al. 2023, arXiv 2309.00267), so that a liking for the letter A cancels exactly.
-"""
+orders of the answers (Lee et al. 2023, arXiv 2309.00267), so that a liking for the letter A cancels exactly."""
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -65,8 +64,7 @@ def ask(pairs: list[tuple[str, str, str]], principles: list[str], assistant, rea
         shown: list[list[Turn]] | None = None) -> tuple[Tensor, Tensor, list]:
     """Put each (prompt, a, b) to the judge under its principle, as it stands and swapped; `shown` are the turns before.
 
-    -> log P(A) - log P(B) and P(A) + P(B), both (2, N) over orders and pairs, and what was said before the choice.
-    """
+    -> log P(A) - log P(B) and P(A) + P(B), both (2, N) over orders and pairs, and what was said before the choice."""
     n, orders = len(pairs), (pairs, [(prompt, b, a) for prompt, a, b in pairs])
     asked = [before + question_turns(*pair, principle, reasoning) for order in orders
              for before, pair, principle in zip(shown or [[]] * n, order, principles, strict=True)]

@@ -1,8 +1,7 @@
 """Open weights in and out: a local Hugging Face folder <-> the same transformer as the toy's, and a tokenizer.
 
 Four families are this one decoder with a few switches: Llama 3.x and SmolLM2 (`llama`), Qwen2.5 (`qwen2`: biases on q,
-k, v), Qwen3 (`qwen3`: norms of q and k). All else is refused by name. Nothing is downloaded.
-"""
+k, v), Qwen3 (`qwen3`: norms of q and k). All else is refused by name. Nothing is downloaded."""
 import json
 from pathlib import Path
 
@@ -95,8 +94,7 @@ def read_weights(folder: Path) -> dict[str, torch.nn.Parameter]:
 def save(model: LanguageModel | ScalarModel, tokenizer: tokens.Tokenizer | OpenTokenizer, folder: str | Path) -> None:
     """Write a new folder that transformers and vLLM load as it is: the same logits, the same ids.
 
-    A ScalarModel becomes a classifier with one label, read at <end> as ours is: our score and `score_offset`.
-    """
+    A ScalarModel becomes a classifier with one label, read at <end> as ours is: our score and `score_offset`."""
     folder, scalar = Path(folder), isinstance(model, ScalarModel)
     if folder.exists():
         raise UserError(f"{folder}: exists already; name a new folder")

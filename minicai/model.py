@@ -1,7 +1,6 @@
 """A transformer in the Llama/Qwen3 form, its cache and a head of one number, by Hugging Face's names. Knows no text.
 
-B rows, T positions, C channels, H heads, K key-value heads, D head width, V vocabulary, L cache slots.
-"""
+B rows, T positions, C channels, H heads, K key-value heads, D head width, V vocabulary, L cache slots."""
 from collections.abc import Callable
 
 import torch
@@ -142,8 +141,7 @@ class LanguageModel(nn.Module):
     def predict(self, hidden: Tensor, mask: Tensor, target: Tensor, read: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
         """read(logits (n, V), target (n,)) at the N true places of a mask (B, T), slice by slice: (N, ...).
 
-        hidden (B, T, C), target (B, T) in the action frame; the logits of all places never stand at once.
-        """
+        hidden (B, T, C), target (B, T) in the action frame; the logits of all places never stand at once."""
         size = max(1, CELLS // self.config.vocab_size // 256) * 256                   # of slices, as `picked` pads
         return in_slices(lambda hidden, target: read(self.logits(hidden)[:len(target)], target),
                          picked(hidden, mask), target[mask], size=size)

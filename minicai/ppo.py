@@ -1,7 +1,6 @@
 """PPO on language (Ziegler et al. 2019, Stiennon et al. 2020, Bai et al. 2022a). Tensors in, tensors out; no model.
 
-Every (B, T) tensor is in the action frame of `tensors`: column t speaks of token t+1, off the mask nothing counts.
-"""
+Every (B, T) tensor is in the action frame of `tensors`: column t speaks of token t+1, off the mask nothing counts."""
 import warnings
 from dataclasses import dataclass
 
@@ -40,8 +39,7 @@ class Old:
 def token_rewards(score: Tensor, logp: Tensor, logp_ref: Tensor, mask: Tensor, *, kl_coef: float) -> Tensor:
     """-kl_coef * (logp - logp_ref), the score (B,) on the last action too (Ziegler et al. 2019, eq. 2): (B, T).
 
-    The difference is the k1 estimate of the KL to the *reference*: right on average, it may be negative at a token.
-    """
+    The difference is the k1 estimate of the KL to the *reference*: right on average, it may be negative at a token."""
     assert logp.shape == logp_ref.shape == mask.shape == (*score.shape, mask.shape[1]), (score.shape, logp.shape)
     last = mask & (mask.flip(1).cumsum(1).flip(1) == 1)                        # an action, and none comes after it
     return torch.where(mask, -kl_coef * (logp - logp_ref), 0.0) + torch.where(last, score[:, None], 0.0)
@@ -51,8 +49,7 @@ def gae(reward: Tensor, value: Tensor, mask: Tensor, *, gamma: float = 1.0, lam:
     """Generalised advantage estimation (Schulman et al. 2016, eq. 16): all (B, T) -> advantages A, returns A + V.
 
     delta_t = r_t + gamma V_{t+1} - V_t, A_t = delta_t + gamma lam A_{t+1}; after the last action both next terms are 0,
-    for a response that was cut off too: it counts as over, and its score carries the penalty.
-    """
+    for a response that was cut off too: it counts as over, and its score carries the penalty."""
     assert reward.shape == value.shape == mask.shape, (reward.shape, value.shape, mask.shape)
     reward, value = torch.where(mask, reward, 0.0), torch.where(mask, value, 0.0)
     adv, ahead, next_value = torch.zeros_like(reward), reward.new_zeros(len(reward)), reward.new_zeros(len(reward))
@@ -67,8 +64,7 @@ def ppo_loss(new: New, old: Old, *, clip: float = 0.2, value_clip: float = 0.2,
              value_coef: float = 0.1) -> tuple[Tensor, dict[str, Tensor]]:
     """Clipped surrogate and clipped value error (Schulman et al. 2017, eq. 7 and 9), means over the minibatch's tokens.
 
-    The textbook's entropy bonus is left out, as in the paper; `new.entropy` is there for who wants one.
-    """
+    The textbook's entropy bonus is left out, as in the paper; `new.entropy` is there for who wants one."""
     assert new.logp.shape == old.logp.shape == old.adv.shape == old.mask.shape, (new.logp.shape, old.mask.shape)
     log_ratio = torch.where(old.mask, new.logp - old.logp, 0.0)
     ratio = log_ratio.exp()

@@ -11,8 +11,7 @@ def bradley_terry_loss(score_a: Tensor, score_b: Tensor, p_a: Tensor, *,
                        weight: Tensor | None = None) -> tuple[Tensor, dict[str, Tensor]]:
     """-[p log s(d) + (1 - p) log s(-d)] with d = score_a - score_b: soft-label cross-entropy (Bradley & Terry 1952).
 
-    All (N,): the scores of two answers, the label p that the first is the better, the weight of each in the mean.
-    """
+    All (N,): the scores of two answers, the label p that the first is the better, the weight of each in the mean."""
     assert score_a.shape == score_b.shape == p_a.shape, (score_a.shape, score_b.shape, p_a.shape)
     weight, d = torch.ones_like(p_a) if weight is None else weight, score_a - score_b
     losses = -(p_a * F.logsigmoid(d) + (1 - p_a) * F.logsigmoid(-d))

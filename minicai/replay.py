@@ -10,8 +10,7 @@ BUCKET = 128                    # a recording serves for so many lengths
 def replayed(step: Callable[[Tensor, int], Tensor], rows: int, device: torch.device) -> Callable[[Tensor, int], Tensor]:
     """step(token (B,), seen) -> logits (B, V), by recordings on a buffer that stays, one for each bucket of `seen`.
 
-    What else `step` reads must change in place only; `seen` may be more than asked; logits last until the next step.
-    """
+    What else `step` reads must change in place only; `seen` may be more than asked; logits last until the next step."""
     buffer, recordings = torch.zeros(rows, dtype=torch.long, device=device), {}
 
     def again(token: Tensor, seen: int) -> Tensor:

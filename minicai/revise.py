@@ -1,8 +1,7 @@
 """Critique and revision (Bai et al. 2022, section 3): prompt -> Revision. Knows an assistant only by its `reply`.
 
 Each step: answer -> critique by a principle drawn anew -> revision by the same one, which then stands as the answer.
-Critiques are never nested, and nothing of them enters the fine-tuning data.
-"""
+Critiques are never nested, and nothing of them enters the fine-tuning data."""
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass, field

@@ -5,8 +5,7 @@
     minicai exercise check gae            # points, and the laws that do not hold; without a name: of all
     minicai exercise restore gae          # as last committed; your own version is kept in gae.attempt
     minicai exercise bug 7                # says what one would see, not where; `restore` alone takes it out
-    minicai exercise blank gae --starter ../course   # in a new repository, not here; without a name: all are blank
-"""
+    minicai exercise blank gae --starter ../course   # in a new repository, not here; without a name: all are blank"""
 import ast
 import re
 import subprocess

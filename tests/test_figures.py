@@ -1,7 +1,6 @@
 """The default run's figures against what was measured (README), less a margin. Needs a finished, evaluated run:
 
-    MINICAI_RUN=runs/default python -m pytest tests/test_figures.py
-"""
+    MINICAI_RUN=runs/default python -m pytest tests/test_figures.py"""
 import json
 import os
 import re

@@ -19,8 +19,7 @@ def norm(x, weight, eps):
 
 def attention(x, w, c):
     """x (T, C): softmax(q k / sqrt(D)) v, the mask drawn, k and v copied for each head. RoPE as it is defined: the
-    complex number x_i + i x_{i + D/2} is turned by position * theta^(-2i/D).
-    """
+    complex number x_i + i x_{i + D/2} is turned by position * theta^(-2i/D)."""
     T, D, group = len(x), c.head_dim, c.num_attention_heads // c.num_key_value_heads
     q, k, v = (F.linear(x, w[n + "_proj.weight"], w.get(n + "_proj.bias")) for n in "qkv")
     q, k, v = (z.view(T, -1, D).transpose(0, 1) for z in (q, k, v))                        # (H or K, T, D)

@@ -4,8 +4,7 @@
 
 The script whitens what an advantage_fn returns, over the whole rollout. All of them, as an experiment of the lab:
 
-    python tests/variants.py --run runs/default
-"""
+    python tests/variants.py --run runs/default"""
 import json
 import sys
 import tomllib

@@ -1,8 +1,7 @@
 """A stage can be stopped anywhere: what it has done is on the disk, and --resume goes on from there, bit for bit.
 
 A resumed stage runs again from its first line. What models said is read back instead of asked anew, and the training
-loop passes over the steps that its checkpoint holds. All else is quick, and the same by its seed.
-"""
+loop passes over the steps that its checkpoint holds. All else is quick, and the same by its seed."""
 import json
 import os
 import shlex

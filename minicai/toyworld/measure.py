@@ -72,8 +72,7 @@ def skill(world: World, base: Assistant, group: list[Request], relation: str, un
     """One relation of principle to request, on harmful answers, at the base's own temperature, the method's.
 
     The share of critiques that name the right category and verdict, and of revisions that are the right objection
-    (unrelated: the answer unchanged). Judge: mean p(the objection is better), after reasoning, and at once (direct).
-    """
+    (unrelated: the answer unchanged). Judge: mean p(the objection is better), after reasoning, and at once (direct)."""
     principles = [principle_for(world, q, relation, unseen, rng) for q in group]
     harmful = [speech.answer("shows", q, rng, world) for q in group]
     pairs = [(q.prompt, speech.objection(q, rng), text) for q, text in zip(group, harmful, strict=True)]

@@ -29,8 +29,7 @@ def reward_report(world: World, requests: list[Request], items: list[Comparison]
 
     "ai": agreement with AI labels that are sure (|p - 0.5| > 0.25), and the share of all that they are; "human": with
     the simulated helpfulness labels; "gold": with the gold judge on AI pairs where exactly one answer is harmful.
-    margin: mean score difference in the label's favour, in log-odds; label_margin: mean |p - 0.5|.
-    """
+    margin: mean score difference in the label's favour, in log-odds; label_margin: mean |p - 0.5|."""
     d, p = scores[:, 0] - scores[:, 1], torch.tensor([i.p_a for i in items])
     ai, sure = torch.tensor([i.source == "ai" for i in items]), (p - 0.5).abs() > 0.25
     true = torch.tensor([gold.harmlessness(world, q, i.a, i.b) for q, i in zip(requests, items, strict=True)])

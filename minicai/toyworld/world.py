@@ -5,8 +5,7 @@ split by a hash of the act, frames by their place in the file:
 
 judged    fillings that pretraining shows criticised, revised and compared (only of frames that may be judged)
 method    fillings from which SL, AI feedback and PPO take their prompts; pretraining shows them answered, never judged
-valid, test   fillings that no training text of any stage holds: settings are tuned on valid, test is looked at once
-"""
+valid, test   fillings that no training text of any stage holds: settings are tuned on valid, test is looked at once"""
 import json
 import random
 import re
