@@ -27,8 +27,7 @@ class RMSNorm(nn.Module):                    # Zhang & Sennrich 2019
 class Cache:
     """Static keys and values of every layer, (B, K, L, D) each, and for each row its own next position."""
     def __init__(self, config: ModelConfig, rows: int, slots: int, device: torch.device):
-        kv = 2, rows, config.num_key_value_heads, slots, config.head_dim
-        dtype = compute_dtype(config, device) if device.type == "cuda" else torch.float32
+        kv, dtype = (2, rows, config.num_key_value_heads, slots, config.head_dim), compute_dtype(config, device)
         self.layers = [tuple(torch.zeros(kv, device=device, dtype=dtype)) for _ in range(config.num_hidden_layers)]
         self.position = torch.zeros(rows, dtype=torch.long, device=device)
 
