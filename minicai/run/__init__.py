@@ -18,10 +18,8 @@ import torch
 from torch.nn import Module
 from tqdm import tqdm
 
-from minicai import UserError, blamed
+from minicai import UserError, blamed, model, optimise
 from minicai.checkpoint import MANIFEST, sha256, whole_folder
-from minicai.model import CELLS
-from minicai.optimise import Diverged
 from minicai.run.resume import SAID, STOP, Keeper, ask_to_stop
 
 
@@ -68,7 +66,7 @@ def script(main: Callable, config: type, description: str, argv: list[str] | Non
         signal.signal(number, ask_to_stop)
     try:
         main(cfg)
-    except (UserError, Diverged, OSError) as error:
+    except (UserError, optimise.Diverged, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(2) from None
     if STOP:                                        # too late to stop anything, but the shell should know
@@ -84,11 +82,11 @@ def device_of(name: str) -> torch.device:
 
 def fit_memory(log: "Log", learned: list[Module], frozen: list[Module], micro_batch: int, length: int = 512) -> None:
     """Say what training needs, refuse what cannot fit, and set how many rows go through the models at once."""
-    for model in learned:
-        model.model.micro_batch = micro_batch
+    for trained in learned:
+        trained.model.micro_batch = micro_batch
     shape, device = learned[0].config, next(learned[0].parameters()).device
     need = 16 * sum({p: p.numel() for m in learned for p in m.parameters()}.values())   # itself, gradient, two moments
-    need += 4 * sum(p.numel() for m in frozen for p in m.parameters()) + 12 * CELLS     # 12: a logit of a slice
+    need += 4 * sum(p.numel() for m in frozen for p in m.parameters()) + 12 * model.CELLS     # 12: a logit of a slice
     # 68 bytes a token and channel of a layer: Korthikanti et al. 2022, arXiv 2205.05198, eq. 2, at 32 bits
     need += 68 * micro_batch * length * shape.num_hidden_layers * shape.hidden_size
     there = torch.cuda.get_device_properties(device).total_memory if device.type == "cuda" else (
@@ -161,9 +159,9 @@ def stage(cfg: Common, name: str) -> Iterator[Log]:
             log = Log(folder, name, Keeper(state, folder, inputs(cfg, name), cfg.save_every))
             try:
                 yield log
-            except Diverged as error:
+            except optimise.Diverged as error:
                 append_jsonl(batch := run / f"{name}.diverged.jsonl", [log.keep.batch])
-                raise Diverged(f"{name}, step {log.keep.step}: {error}; the batch is in {batch}") from None
+                raise optimise.Diverged(f"{name}, step {log.keep.step}: {error}; the batch is in {batch}") from None
             log.seconds["total"] = round(time.perf_counter() - log.began, 1)
             (folder / "seconds.json").write_text(json.dumps(log.seconds) + "\n")
         shutil.rmtree(state, ignore_errors=True)
