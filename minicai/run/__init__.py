@@ -3,7 +3,6 @@ import argparse
 import dataclasses
 import fcntl
 import json
-import math
 import os
 import random
 import shutil
@@ -23,7 +22,7 @@ from minicai.checkpoint import MANIFEST, sha256, whole_folder
 from minicai.run.resume import SAID, STOP, Keeper, ask_to_stop
 
 
-def flag(default, help: str, least: float | None = None, most: float = math.inf, choices: tuple | None = None):
+def flag(default, help: str, least: float | None = None, most: float = torch.inf, choices: tuple | None = None):
     """A field of a script's Config: its default, what it means, and what is allowed: a range, or these values."""
     return dataclasses.field(default=default, metadata={"help": help, "least": least, "most": most, "choices": choices})
 
@@ -54,8 +53,8 @@ def parse_flags(config: type, description: str, argv: list[str] | None = None):
     cfg = config(**vars(parser.parse_args(argv)))
     for name, f in fields.items():
         least, most, value = f.metadata["least"], f.metadata["most"], getattr(cfg, f.name)
-        if least is not None and not (least <= value <= most and value < math.inf):
-            parser.error(f"{name} must be at least {least}{f' and at most {most}' * (most < math.inf)}, not {value}")
+        if least is not None and not (least <= value <= most and value < torch.inf):
+            parser.error(f"{name} must be at least {least}{f' and at most {most}' * (most < torch.inf)}, not {value}")
     return cfg
 
 

@@ -9,7 +9,6 @@ import shutil
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
-from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -74,7 +73,7 @@ class Keeper:
         shutil.copytree(newest, self.work, dirs_exist_ok=True, ignore=lambda *_: [STATE, checkpoint.MANIFEST])
         return int(newest.name[4:])
 
-    def once(self, ask: Callable, *asked, generator: torch.Generator, **how) -> list:
+    def once(self, generator: torch.Generator, ask: Callable, *asked, **how) -> list:
         """What ask(*asked) gives; in a resumed stage what it gave then, with the generator as it was then."""
         self.asked += 1
         if self.asked > len(self.said):
@@ -88,13 +87,13 @@ class Keeper:
 
     def recorded(self, assistant):
         """An assistant that is asked only once: `reply` sixteen batches at a time, and `logp`."""
-        kept, many = partial(self.once, generator=assistant.generator), 16 * assistant.batch
+        generator, many = assistant.generator, 16 * assistant.batch
 
         def reply(conversations: list, *temperature: float, **how: float) -> list[str]:
             parts = [conversations[i:i + many] for i in range(0, len(conversations), many)]
-            return [text for part in parts for text in kept(assistant.reply, part, *temperature, **how)]
+            return [text for part in parts for text in self.once(generator, assistant.reply, part, *temperature, **how)]
         return SimpleNamespace(reply=reply, logp=lambda *asked: torch.tensor(
-            kept(lambda: assistant.logp(*asked).tolist())))
+            self.once(generator, lambda: assistant.logp(*asked).tolist())))
 
 
 def recovered(path: Path) -> list[dict]:
