@@ -10,13 +10,11 @@ from pathlib import Path
 
 import torch
 
-from minicai import UserError, blamed
-from minicai.hf_tokens import OpenTokenizer
+from minicai import UserError, blamed, hf_tokens, tokens
 from minicai.model import LanguageModel, ModelConfig, ScalarModel, Transformer
-from minicai.tokens import Tokenizer
 
 WEIGHTS, CONFIG, MANIFEST = "weights.pt", "config.json", "manifest.sha256"
-TOKENS = {"tokenizer.bpe": Tokenizer, "tokenizer.json": OpenTokenizer}      # by the kind of tokenizer
+TOKENS = {"tokenizer.bpe": tokens.Tokenizer, "tokenizer.json": hf_tokens.OpenTokenizer}      # by the kind of tokenizer
 
 
 @contextmanager
@@ -61,8 +59,8 @@ def verify(folder: Path) -> None:
             raise UserError(f"{folder / min(odd)[66:]}: is damaged, {MANIFEST} says; copy {folder} or make it anew")
 
 
-def save_model(folder: Path, model: LanguageModel | ScalarModel, tokenizer: Tokenizer | OpenTokenizer,
-               training: dict) -> None:
+def save_model(folder: Path, model: LanguageModel | ScalarModel,
+               tokenizer: tokens.Tokenizer | hf_tokens.OpenTokenizer, training: dict) -> None:
     """Weights, tokenizer and config.json: the model's shape and the settings that trained it."""
     with blamed(f"{folder}: cannot be written, is the disk full?"):
         torch.save(model.state_dict(), folder / WEIGHTS)
@@ -72,16 +70,16 @@ def save_model(folder: Path, model: LanguageModel | ScalarModel, tokenizer: Toke
 
 def load_model(folder: Path, kind: type = LanguageModel, device: str | torch.device = "cpu"):
     """-> (model in eval mode, tokenizer). UserError, in one line, where the folder holds no such model."""
-    tokens = next((name for name in TOKENS if (folder / name).is_file()), "tokenizer.bpe")
-    if missing := [name for name in (CONFIG, tokens, WEIGHTS) if not (folder / name).is_file()]:
+    words = next((name for name in TOKENS if (folder / name).is_file()), "tokenizer.bpe")
+    if missing := [name for name in (CONFIG, words, WEIGHTS) if not (folder / name).is_file()]:
         raise UserError(f"{folder}: holds no model ({missing[0]} is missing); run the stage before or name another")
     verify(folder)
     with blamed(f"{folder}: is no {kind.__name__} of its config's shape"):
         config = ModelConfig(**json.loads((folder / CONFIG).read_text())["model"])
-        tokenizer = TOKENS[tokens].load(folder / tokens)
+        tokenizer = TOKENS[words].load(folder / words)
         model = kind(config) if kind is LanguageModel else kind(Transformer(config))
         model.load_state_dict(torch.load(folder / WEIGHTS, map_location="cpu", weights_only=True), strict=True)
     size, most = tokenizer.vocab_size, config.vocab_size                 # open models may have rows to spare
-    if size > most or size < most and isinstance(tokenizer, Tokenizer):
-        raise UserError(f"{folder}: {tokens} has {size} tokens, the model {most}")
+    if size > most or size < most and isinstance(tokenizer, tokens.Tokenizer):
+        raise UserError(f"{folder}: {words} has {size} tokens, the model {most}")
     return model.to(device).eval(), tokenizer

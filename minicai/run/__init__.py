@@ -4,7 +4,6 @@ import dataclasses
 import fcntl
 import functools
 import json
-import math
 import os
 import random
 import shutil
@@ -19,14 +18,12 @@ import torch
 from torch.nn import Module
 from tqdm import tqdm
 
-from minicai import UserError, blamed
+from minicai import UserError, blamed, model, optimise
 from minicai.checkpoint import MANIFEST, sha256, whole_folder
-from minicai.model import CELLS, ModelConfig, Transformer
-from minicai.optimise import Diverged
 from minicai.run.resume import SAID, STOP, Keeper, ask_to_stop
 
 
-def flag(default, help: str, least: float | None = None, most: float = math.inf, choices: tuple | None = None):
+def flag(default, help: str, least: float | None = None, most: float = torch.inf, choices: tuple | None = None):
     """A field of a script's Config: its default, what it means, and what is allowed: a range, or these values."""
     return dataclasses.field(default=default, metadata={"help": help, "least": least, "most": most, "choices": choices})
 
@@ -58,8 +55,8 @@ def parse_flags(config: type, description: str, argv: list[str] | None = None):
     cfg = config(**vars(parser.parse_args(argv)))
     for name, f in fields.items():
         least, most, value = f.metadata["least"], f.metadata["most"], getattr(cfg, f.name)
-        if least is not None and not (least <= value <= most and value < math.inf):
-            parser.error(f"{name} must be at least {least}{f' and at most {most}' * (most < math.inf)}, not {value}")
+        if least is not None and not (least <= value <= most and value < torch.inf):
+            parser.error(f"{name} must be at least {least}{f' and at most {most}' * (most < torch.inf)}, not {value}")
     return cfg
 
 
@@ -70,7 +67,7 @@ def script(main: Callable, config: type, description: str, argv: list[str] | Non
         signal.signal(number, ask_to_stop)
     try:
         main(cfg)
-    except (UserError, Diverged, OSError) as error:
+    except (UserError, optimise.Diverged, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(2) from None
     if STOP:                                        # too late to stop anything, but the shell should know
@@ -88,18 +85,19 @@ def device_of(name: str) -> torch.device:
 def compile_trunks(device: torch.device) -> None:
     """From here on every transformer runs through torch.compile; UserError where that does not work."""
     torch._dynamo.config.recompile_limit = 64       # with and without gradient, cache, growing lengths: many versions
-    Transformer.run = torch.compile(Transformer.run)
+    model.Transformer.run = torch.compile(model.Transformer.run)
     with blamed("--compile: torch.compile does not work here"):
-        Transformer(ModelConfig(8, num_hidden_layers=1)).to(device)(torch.zeros(2, 16, dtype=torch.long, device=device))
+        tiny = model.Transformer(model.ModelConfig(8, num_hidden_layers=1)).to(device)
+        tiny(torch.zeros(2, 16, dtype=torch.long, device=device))
 
 
 def fit_memory(log: "Log", learned: list[Module], frozen: list[Module], micro_batch: int, length: int = 512) -> None:
     """Say what training needs, refuse what cannot fit, and set how many rows go through the models at once."""
-    for model in learned:
-        model.model.micro_batch = micro_batch
+    for trained in learned:
+        trained.model.micro_batch = micro_batch
     shape, device = learned[0].config, next(learned[0].parameters()).device
     need = 16 * sum({p: p.numel() for m in learned for p in m.parameters()}.values())   # itself, gradient, two moments
-    need += 4 * sum(p.numel() for m in frozen for p in m.parameters()) + 12 * CELLS     # 12: a logit of a slice
+    need += 4 * sum(p.numel() for m in frozen for p in m.parameters()) + 12 * model.CELLS     # 12: a logit of a slice
     # 68 bytes a token and channel of a layer: Korthikanti et al. 2022, arXiv 2205.05198, eq. 2, at 32 bits
     need += 68 * micro_batch * length * shape.num_hidden_layers * shape.hidden_size
     there = torch.cuda.get_device_properties(device).total_memory if device.type == "cuda" else (
@@ -174,9 +172,9 @@ def stage(cfg: Common, name: str) -> Iterator[Log]:
             log = Log(folder, name, Keeper(state, folder, inputs(cfg, name), cfg.save_every))
             try:
                 yield log
-            except Diverged as error:
+            except optimise.Diverged as error:
                 append_jsonl(batch := run / f"{name}.diverged.jsonl", [log.keep.batch])
-                raise Diverged(f"{name}, step {log.keep.step}: {error}; the batch is in {batch}") from None
+                raise optimise.Diverged(f"{name}, step {log.keep.step}: {error}; the batch is in {batch}") from None
             log.seconds["total"] = round(time.perf_counter() - log.began, 1)
             (folder / "seconds.json").write_text(json.dumps(log.seconds) + "\n")
         shutil.rmtree(state, ignore_errors=True)

@@ -1,7 +1,6 @@
 """A stage can be stopped anywhere: what it has done is on the disk, and --resume goes on from there, bit for bit.
 
-A resumed stage runs again from its first line. What models said is read back instead of asked anew, and the training
-loop passes over the steps that its checkpoint holds. All else is quick, and the same by its seed."""
+A resumed stage runs anew, the same by its seed: what was said is read back, steps in its checkpoint are passed over."""
 import json
 import os
 import shlex
@@ -9,14 +8,12 @@ import shutil
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
-from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
 import torch
 
-from minicai import UserError, blamed
-from minicai.checkpoint import MANIFEST, sha256, verify, whole_folder
+from minicai import UserError, blamed, checkpoint
 
 STATE, SAID, COST = "state.pt", "said.jsonl", 0.02         # COST: the most that checkpoints may take of the time
 STOP: list[int] = []                               # the signals that have asked to stop
@@ -30,8 +27,7 @@ class Keeper:
         self.folder, self.work, self.settings, self.every = folder, work, settings, every
         self.asked, self.step, self.batch, self.due = 0, 0, None, time.perf_counter() + every
         first, *self.said = recovered(folder / SAID) or [settings]
-        if other := [f"{name} was {x!r}, now {settings.get(name)!r}" for name, x in first.items()
-                     if settings.get(name) != x]:
+        if other := [f"{name} was {x!r}, now {now!r}" for name, x in first.items() if (now := settings.get(name)) != x]:
             raise UserError(f"{folder}: was stopped with other settings: {'; '.join(other)}")
 
     def append(self, *records: dict) -> None:
@@ -39,7 +35,7 @@ class Keeper:
         self.folder.mkdir(exist_ok=True)
         with blamed(f"{self.folder}: cannot be written, is the disk full?"), open(self.folder / SAID, "a") as file:
             for record in [self.settings] * (file.tell() == 0) + [*records]:
-                file.write(json.dumps({"sha256": sha256(json.dumps(record).encode())} | record) + "\n")
+                file.write(json.dumps({"sha256": checkpoint.sha256(json.dumps(record).encode())} | record) + "\n")
             file.flush()
             os.fsync(file.fileno())
 
@@ -57,7 +53,7 @@ class Keeper:
         """Write a new one, then remove those before; the next is due when it costs little."""
         start, place = time.perf_counter(), self.folder / f"step{self.step:08}"
         self.append()
-        with blamed(f"{place}: cannot be written, is the disk full?"), whole_folder(place) as folder:
+        with blamed(f"{place}: cannot be written, is the disk full?"), checkpoint.whole_folder(place) as folder:
             shutil.copytree(self.work, folder, dirs_exist_ok=True)
             torch.save({name: method(x, READ)() for name, x in changed.items()}, folder / STATE)
         for older in sorted(self.folder.glob("step*"))[:-1]:
@@ -69,14 +65,14 @@ class Keeper:
         """Put everything back as the newest checkpoint has it; the number of steps that are done."""
         if not (newest := max(self.folder.glob("step*"), default=None)):
             return 0
-        verify(newest)
+        checkpoint.verify(newest)
         with blamed(newest / STATE):
             for name, state in torch.load(newest / STATE, map_location="cpu", weights_only=True).items():
                 method(changed[name], WRITE)(state)
-        shutil.copytree(newest, self.work, dirs_exist_ok=True, ignore=lambda *_: [STATE, MANIFEST])
+        shutil.copytree(newest, self.work, dirs_exist_ok=True, ignore=lambda *_: [STATE, checkpoint.MANIFEST])
         return int(newest.name[4:])
 
-    def once(self, ask: Callable, *asked, generator: torch.Generator, **how) -> list:
+    def once(self, generator: torch.Generator, ask: Callable, *asked, **how) -> list:
         """What ask(*asked) gives; in a resumed stage what it gave then, with the generator as it was then."""
         self.asked += 1
         if self.asked > len(self.said):
@@ -90,13 +86,13 @@ class Keeper:
 
     def recorded(self, assistant):
         """An assistant that is asked only once: `reply` sixteen batches at a time, and `logp`."""
-        kept, many = partial(self.once, generator=assistant.generator), 16 * assistant.batch
+        generator, many = assistant.generator, 16 * assistant.batch
 
         def reply(conversations: list, *temperature: float, **how: float) -> list[str]:
             parts = [conversations[i:i + many] for i in range(0, len(conversations), many)]
-            return [text for part in parts for text in kept(assistant.reply, part, *temperature, **how)]
+            return [text for part in parts for text in self.once(generator, assistant.reply, part, *temperature, **how)]
         return SimpleNamespace(reply=reply, logp=lambda *asked: torch.tensor(
-            kept(lambda: assistant.logp(*asked).tolist())))
+            self.once(generator, lambda: assistant.logp(*asked).tolist())))
 
 
 def recovered(path: Path) -> list[dict]:
@@ -107,7 +103,7 @@ def recovered(path: Path) -> list[dict]:
     for number, line in enumerate(raw[:whole].splitlines(), start=1):
         with blamed(f"{path}, line {number}: is damaged; add --overwrite to make the stage anew"):
             record = json.loads(line)
-            if record.pop("sha256") != sha256(json.dumps(record).encode()):
+            if record.pop("sha256") != checkpoint.sha256(json.dumps(record).encode()):
                 raise ValueError("its sha256 says so")
             records.append(record)
     return records

@@ -1,10 +1,9 @@
 """Write a stage's model as a Hugging Face folder, for transformers, vLLM and others."""
-from minicai import UserError, checkpoint, hf, model
-from minicai.tools import command_line
+from minicai import UserError, checkpoint, hf, model, tools
 
 
 def main(argv: list[str]) -> None:
-    args = command_line(__name__).parse_args(argv)
+    args = tools.command_line(__name__).parse_args(argv)
     try:
         found = checkpoint.load_model(args.stage, model.ScalarModel)
     except UserError:

@@ -5,17 +5,16 @@ from pathlib import Path
 
 import torch
 
-from minicai import UserError, assistant, checkpoint, data, feedback, hf, run
-from minicai.tools import HELP, at_least, command_line, models_of, speaker, table
+from minicai import UserError, assistant, checkpoint, data, feedback, hf, run, tools
 from minicai.toyworld.reward import reliability
 
 
 def main(argv: list[str]) -> None:
-    parser = command_line(__name__)
+    parser = tools.command_line(__name__)
     files = parser.add_mutually_exclusive_group(required=True)
     files.add_argument("--prompts", type=Path, help="what the run's models are asked")
     files.add_argument("--hhh", type=Path, help="questions with answers known to be better")
-    parser.add_argument("--max-new", type=at_least(1), default=80, help="longest answer in tokens (default: 80)")
+    parser.add_argument("--max-new", type=tools.at_least(1), default=80, help="longest answer in tokens (default: 80)")
     args = parser.parse_args(argv)
     if args.prompts and not args.run:
         parser.error("--prompts needs the folder of a run as well")
@@ -24,15 +23,15 @@ def main(argv: list[str]) -> None:
     judge = assistant.Assistant(*load(args.judge, device=device), torch.Generator(device).manual_seed(0), batch=64)
     if args.hhh:
         return print(json.dumps(tested(judge, [(row.prompt, row.a, row.b) for row in rows]), indent=1))
-    if len(models := models_of(args.run)) < 2:
+    if len(models := tools.models_of(args.run)) < 2:
         raise UserError(f"{args.run}: holds fewer than two models to compare (base/, sl/, ppo/)")
-    answers = {name: speaker(folder, device=device, max_new=args.max_new).reply([[("user", p)] for p in rows])
+    answers = {name: tools.speaker(folder, device=device, max_new=args.max_new).reply([[("user", p)] for p in rows])
                for name, folder in models.items()}
-    result = {name: contest(judge, rows, answers, question) for name, question in HELP["judge"]["questions"].items()}
+    result = {name: contest(judge, rows, answers, asks) for name, asks in tools.HELP["judge"]["questions"].items()}
     (args.run / "judged.json").write_text(json.dumps(result, indent=1) + "\n")
     for question, found in result.items():
         print(f"{question} on {len(rows)} prompts: wins {json.dumps(found['wins'])}")
-        print(table([{name: dict(zip(("Elo", "from", "to (95 %)"), row, strict=True))
+        print(tools.table([{name: dict(zip(("Elo", "from", "to (95 %)"), row, strict=True))
                       for name, row in found["elo"].items()}], digits=0))
     print(f"wrote {args.run / 'judged.json'}")
 
@@ -52,7 +51,7 @@ def contest(judge, asked: list[str], answers: dict[str, list[str]], principle: s
 
 def tested(judge, rows: list[tuple[str, str, str]]) -> dict:
     """Rows of (prompt, the better answer, a worse one) -> accuracy and calibration."""
-    right = feedback.label(*feedback.ask(rows, [HELP["judge"]["of_both"]] * len(rows), judge, False)[0])
+    right = feedback.label(*feedback.ask(rows, [tools.HELP["judge"]["of_both"]] * len(rows), judge, False)[0])
     first = torch.arange(len(rows)) % 2 == 0                     # the better one is as often first as second
     return {"questions": len(rows), "accuracy": ((right > 0.5) + 0.5 * (right == 0.5)).mean(dtype=torch.float).item(),
             "calibration": reliability(torch.where(first, right, 1 - right), first)}

@@ -2,16 +2,15 @@
 import json
 from pathlib import Path
 
-from minicai import UserError, blamed
-from minicai.tools import HELP, command_line
+from minicai import UserError, blamed, tools
 from minicai.toyworld import gold, world
 
 LIMIT = 1_500_000           # characters of each part: the whole page stays below 5 MB
-PARTS, KINDS = HELP["view"]["parts"], {"text": str, "list": list, "integer": int, "number": (int, float)}
+PARTS, KINDS = tools.HELP["view"]["parts"], {"text": str, "list": list, "integer": int, "number": (int, float)}
 
 
 def main(argv: list[str]) -> None:
-    run, embedded = command_line(__name__).parse_args(argv).run, world.World()
+    run, embedded = tools.command_line(__name__).parse_args(argv).run, world.World()
     parts = {name: thin([judged(embedded, record) for record in read(run / name / file, kinds)])
              for name, (file, kinds) in PARTS.items() if (run / name / file).is_file()}
     if not parts:

@@ -1,6 +1,5 @@
 """Look at the embedded world: what it holds, and a few documents of each kind of its pretraining text."""
 import random
-from statistics import mean
 
 from minicai.tools import command_line, table
 from minicai.toyworld import corpus, pretrain, world
@@ -12,7 +11,7 @@ def main(argv: list[str]) -> None:
                   for kind in ("harm", "benign", "sensitive")}], digits=0))
     text = corpus.Corpus(embedded, pretrain.make_tokenizer(embedded, seed=0), random.Random(args.seed))
     some = {kind: [getattr(text, kind)()[0] for _ in range(300)] for kind in corpus.SHARES}
-    tokens = {kind: share * mean(map(len, some[kind])) for kind, share in corpus.SHARES.items()}
+    tokens = {kind: share * sum(map(len, some[kind])) for kind, share in corpus.SHARES.items()}
     for kind, share in corpus.SHARES.items():
         print(f"\n{kind}: {share:.0%} of documents, {tokens[kind] / sum(tokens.values()):.0%} of tokens")
         for ids in some[kind][:args.documents]:

@@ -11,9 +11,8 @@ from tqdm import tqdm
 import train_ppo
 import train_rm
 import train_sl
-from minicai import UserError, assistant, feedback, model
+from minicai import UserError, assistant, feedback, model, tools
 from minicai.run import device_of, seeded, stage
-from minicai.tools import read, speaker
 from minicai.toyworld import measure, source, world
 
 SCRIPTS = {"sl": train_sl, "rm": train_rm, "ppo": train_ppo}
@@ -29,7 +28,7 @@ class Bench:
         self.world, self.done = world.World.of(run), folder / "parts.json"
         self.asked = measure.probes(self.world, "test", probes, seed)
         self.model(run / "base")                                            # refuse what is no run
-        self.results: dict[str, Row] = read(self.done) if self.done.is_file() else {}
+        self.results: dict[str, Row] = tools.read(self.done) if self.done.is_file() else {}
 
     def parts(self, work: dict[str, Callable[[], Row]]) -> dict[str, Row]:
         """Do what is not done yet, each part under its key; what has been found is on disk before the next begins."""
@@ -73,7 +72,7 @@ class Bench:
         return self.behaviour(run / "ppo")
 
     def model(self, folder: Path, temperature: float = 1.0) -> assistant.Assistant:
-        return speaker(folder, self.seed, temperature, self.device)
+        return tools.speaker(folder, self.seed, temperature, self.device)
 
     def constitution(self, key: str, principles: list[str]) -> str:
         path = self.folder / f"{key}.txt"

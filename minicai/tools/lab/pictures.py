@@ -4,11 +4,9 @@ from itertools import product
 from pathlib import Path
 from statistics import mean
 
-from minicai import UserError
+from minicai import UserError, tools
 
 TEXTS = tomllib.loads(Path(__file__).with_name("experiments.toml").read_text(encoding="utf-8"))
-STYLES = {"color": ["#D55E00", "#0072B2", "#009E73", "#000000", "#CC79A7", "#56B4E9", "#E69F00"],    # Okabe & Ito
-          "linestyle": ["-", "--", "-.", ":", "-", "--", "-."], "marker": ["o", "s", "D", "^", "v", "P", "X"]}
 
 
 def canvas(rows: int, columns: int, width: float, height: float):
@@ -17,7 +15,7 @@ def canvas(rows: int, columns: int, width: float, height: float):
         from matplotlib import cycler, figure, rcParams
     except ImportError:
         raise UserError('pictures need matplotlib: pip install "minicai[plot]"') from None
-    rcParams["axes.prop_cycle"] = cycler(**STYLES)
+    rcParams["axes.prop_cycle"] = cycler(**tools.HELP["plot"]["styles"])
     drawn = figure.Figure((width, height), layout="constrained")
     return drawn, drawn.subplots(rows, columns, squeeze=False)
 
@@ -60,7 +58,7 @@ def bars(axis, results: list[dict], title: str, *columns: str) -> None:
         seeds = [sorted(result[row][column] for result in results) for row in rows]
         ends = [[mean(values) - values[0], values[-1] - mean(values)] for values in seeds]
         places = [y + (i + 0.5) * 0.8 / len(columns) - 0.4 for y in range(len(rows))]
-        axis.barh(places, list(map(mean, seeds)), 0.8 / len(columns), color=STYLES["color"][i], edgecolor="white",
+        axis.barh(places, list(map(mean, seeds)), 0.8 / len(columns), color=f"C{i}", edgecolor="white",
                   xerr=list(zip(*ends, strict=True)), hatch=["", "//", "..", "xx"][i], label=column)
     axis.set(title=title, yticks=range(len(rows)), yticklabels=rows, xlim=(0, 1.02))
     axis.invert_yaxis()

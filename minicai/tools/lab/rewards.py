@@ -50,10 +50,9 @@ def labels(bench: Bench) -> dict[str, Row]:
         run = bench.take(name, "base", "sl")
         bench.reward_model(run, mine)
         learned, tokenizer = checkpoint.load_model(run / "rm", model.ScalarModel, bench.device)
-        score = partial(preference.text_scores, learned, tokenizer)
         others = [item for item in items[1::2] if item.source == "ai"]
-        prompts, a, b = zip(*((item.prompt, item.a, item.b) for item in others), strict=True)
-        p_a = ((score(prompts, a) - score(prompts, b)) * learned.std.cpu()).sigmoid().tolist()
+        score = partial(preference.text_scores, learned, tokenizer, [item.prompt for item in others])
+        p_a = ((score([i.a for i in others]) - score([i.b for i in others])) * learned.std.cpu()).sigmoid().tolist()
         found = reward.against_gold(bench.world, [replace(item, p_a=p) for item, p in zip(others, p_a, strict=True)])
         said = reward.against_gold(bench.world, [item for item in mine if item.source == "ai"])
         return {"labels right": said["right"], "labels off by": said["off by"], "reward right": found["right"],
