@@ -1,4 +1,5 @@
 """What the laws say of a changed program: put other text in the place of a file's functions, run a law by hand."""
+import gc
 import importlib
 import inspect
 import itertools
@@ -8,28 +9,18 @@ import torch
 
 
 def codes(code):
-    """{qualified name: compiled function} of all that is defined in a compiled file."""
-    inner = [child for child in code.co_consts if isinstance(child, types.CodeType)]
+    """{qualified name: compiled function} of all that is defined in a compiled file, though not within functions."""
+    inner = [child for child in code.co_consts if isinstance(child, types.CodeType) and "<" not in child.co_qualname]
     return {child.co_qualname: child for child in inner} | {k: v for child in inner for k, v in codes(child).items()}
-
-
-def functions(holder):
-    """The functions of a module or class, and of the classes in it, as they are under their decorators."""
-    for found in list(vars(holder).values()):
-        found = getattr(found, "fget", None) or getattr(found, "__func__", found)
-        if isinstance(found, type) and found.__module__ == getattr(holder, "__name__", None):
-            yield from functions(found)
-        elif isinstance(found, types.FunctionType):
-            yield inspect.unwrap(found)
 
 
 def change(monkeypatch, file, text):
     """Every function of the file as it reads in this other text: whoever imported one by name has it, too."""
     module = importlib.import_module(file.removesuffix(".py").replace("/", "."))
-    others = codes(compile(text, file, "exec"))
-    for function in functions(module):
-        if function.__module__ == module.__name__ and function.__qualname__ in others:
-            monkeypatch.setattr(function, "__code__", others[function.__qualname__])
+    others = codes(compile(text, module.__file__, "exec"))
+    for function in (found for found in gc.get_objects() if type(found) is types.FunctionType):
+        if function.__code__.co_filename == module.__file__ and function.__code__.co_qualname in others:
+            monkeypatch.setattr(function, "__code__", others[function.__code__.co_qualname])
 
 
 def cases(law):
