@@ -53,9 +53,8 @@ def write(folder, files):
 def tiny_model(**changes) -> model.LanguageModel:
     """Each dimension has its own size, norms are not 1, logits not near uniform: that is where faults hide."""
     tiny = model.LanguageModel(model.ModelConfig(**TINY["model"] | changes)).eval()
-    for parameter in tiny.parameters():
-        if parameter.ndim == 1:
-            torch.nn.init.normal_(parameter, 1.0, 0.5)
+    for norm in (parameter for parameter in tiny.parameters() if parameter.ndim == 1):
+        torch.nn.init.normal_(norm, 1.0, 0.5)
     torch.nn.init.normal_(tiny.model.embed_tokens.weight, std=0.3)
     return tiny
 
