@@ -1,4 +1,4 @@
-"""Fixtures. Each dimension has its own size, norms are not 1, logits not near uniform: that is where faults hide."""
+"""Fixtures, the markers, and the tally of exercises."""
 import json
 import re
 from pathlib import Path
@@ -6,9 +6,9 @@ from pathlib import Path
 import hypothesis
 import pytest
 import torch
-from fakes import STAGES, TINY, contents, main
+from fakes import STAGES, contents, main, tiny_model
 
-from minicai.model import LanguageModel, ModelConfig, ScalarModel
+from minicai.model import LanguageModel, ScalarModel
 from minicai.tokens import Tokenizer
 from minicai.toyworld.bpe import train_bpe
 
@@ -70,14 +70,7 @@ def seeded():
 @pytest.fixture
 def tiny():
     """-> a factory of tiny models: `tiny(qk_norm=False)`."""
-    def build(**changes) -> LanguageModel:
-        model = LanguageModel(ModelConfig(**TINY["model"] | changes)).eval()
-        for parameter in model.parameters():
-            if parameter.ndim == 1:
-                torch.nn.init.normal_(parameter, 1.0, 0.5)
-        torch.nn.init.normal_(model.model.embed_tokens.weight, std=0.3)
-        return model
-    return build
+    return tiny_model
 
 
 @pytest.fixture

@@ -19,7 +19,6 @@ from minicai.tools import command_line
 
 def main(argv: list[str]) -> None:
     parser = command_line(__name__)
-    parser.prog = "minicai exercise"
     parser.add_argument("act", nargs="?", default="list", choices=("list", "check", *ACTS))
     parser.add_argument("names", nargs="*", metavar="NAME", help="exercises; or the number of a bug")
     parser.add_argument("--starter", metavar="DIR", default="", help="work in a new repository, not in this one")

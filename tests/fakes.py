@@ -50,11 +50,18 @@ def write(folder, files):
         (folder / name).write_bytes(bytes.fromhex(said["hex"]) if isinstance(said, dict) else raw)
 
 
+def tiny_model(**changes) -> model.LanguageModel:
+    """Each dimension has its own size, norms are not 1, logits not near uniform: that is where faults hide."""
+    tiny = model.LanguageModel(model.ModelConfig(**TINY["model"] | changes)).eval()
+    for norm in (parameter for parameter in tiny.parameters() if parameter.ndim == 1):
+        torch.nn.init.normal_(norm, 1.0, 0.5)
+    torch.nn.init.normal_(tiny.model.embed_tokens.weight, std=0.3)
+    return tiny
+
+
 def tiny_assistant(seed: int = 0, **settings) -> assistant.Assistant:
     torch.manual_seed(seed)
-    sizes = {"vocab_size": 261, "num_hidden_layers": 2, "num_attention_heads": 4}
-    speaker = model.LanguageModel(model.ModelConfig(**TINY["model"] | sizes)).eval()
-    torch.nn.init.normal_(speaker.model.embed_tokens.weight, std=0.3)
+    speaker = tiny_model(vocab_size=261, num_hidden_layers=2, num_attention_heads=4)
     return assistant.Assistant(speaker, tokens.Tokenizer(BYTES), torch.Generator().manual_seed(seed), **settings)
 
 

@@ -1,35 +1,26 @@
 """What the laws say of a changed program: put other text in the place of a file's functions, run a law by hand."""
-import importlib
+import gc
 import inspect
 import itertools
+import pkgutil
 import types
 
 import torch
 
 
 def codes(code):
-    """{qualified name: compiled function} of all that is defined in a compiled file."""
-    inner = [child for child in code.co_consts if isinstance(child, types.CodeType)]
+    """{qualified name: compiled function} of all that is defined in a compiled file, though not within functions."""
+    inner = [child for child in code.co_consts if isinstance(child, types.CodeType) and "<" not in child.co_qualname]
     return {child.co_qualname: child for child in inner} | {k: v for child in inner for k, v in codes(child).items()}
-
-
-def functions(holder):
-    """The functions of a module or class, and of the classes in it, as they are under their decorators."""
-    for found in list(vars(holder).values()):
-        found = getattr(found, "fget", None) or getattr(found, "__func__", found)
-        if isinstance(found, type) and found.__module__ == getattr(holder, "__name__", None):
-            yield from functions(found)
-        elif isinstance(found, types.FunctionType):
-            yield inspect.unwrap(found)
 
 
 def change(monkeypatch, file, text):
     """Every function of the file as it reads in this other text: whoever imported one by name has it, too."""
-    module = importlib.import_module(file.removesuffix(".py").replace("/", "."))
-    others = codes(compile(text, file, "exec"))
-    for function in functions(module):
-        if function.__module__ == module.__name__ and function.__qualname__ in others:
-            monkeypatch.setattr(function, "__code__", others[function.__qualname__])
+    module = pkgutil.resolve_name(file.removesuffix(".py").replace("/", "."))
+    others = codes(compile(text, module.__file__, "exec"))
+    for function in (found for found in gc.get_objects() if type(found) is types.FunctionType):
+        if function.__code__.co_filename == module.__file__ and function.__code__.co_qualname in others:
+            monkeypatch.setattr(function, "__code__", others[function.__code__.co_qualname])
 
 
 def cases(law):
@@ -42,8 +33,7 @@ def cases(law):
 
 def obey(law, request, tmp_path_factory):
     """Run a law, `tests/test_x.py::test_y`, in all its cases; a failure is raised."""
-    path, name = law.split("::")
-    law = vars(importlib.import_module(path.removeprefix("tests/").removesuffix(".py")))[name]
+    law = pkgutil.resolve_name(law.removeprefix("tests/").replace(".py::", ":"))
     for case in cases(law):
         torch.manual_seed(0)
         for need in set(inspect.signature(law).parameters) - set(case):

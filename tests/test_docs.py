@@ -75,18 +75,13 @@ def test_help_says_what_is_written_for_a_command_and_nothing_is_written_for_no_c
     assert said.index(lab.__doc__) < said.index(tools.HELP["lab"]["text"]) and "usage: minicai lab " in said
 
 
-def glossary():
-    """The names in the first column of the section on the log; there `x_` and `_y` are parts, all pairs are meant."""
+def test_every_logged_name_stands_in_the_glossary_and_the_reverse(done):
+    """In the first column of the section on the log; there `x_` and `_y` are parts, all pairs are meant."""
     names = set()
     for cell in re.findall(r"^\| (`.+?) \|", SECTIONS["The log"], re.MULTILINE):
         said = re.findall(r"`(\w+)`", cell)
-        ends = [name for name in said if name.startswith("_")]
-        names |= {name + end[1:] for name in said if name.endswith("_") for end in ends}
+        names |= {a + b[1:] for a in said for b in said if a.endswith("_") and b.startswith("_")}
         names |= {name for name in said if "_" not in (name[0], name[-1])}
-    return names
-
-
-def test_every_logged_name_stands_in_the_glossary_and_the_reverse(done):
     logged = {name for path in done[0].rglob("metrics.jsonl") for line in path.read_text().splitlines()
               for name in json.loads(line)}
-    assert glossary() == logged and len(logged) > 40
+    assert names == logged and len(logged) > 40

@@ -11,8 +11,7 @@ PRINCIPLES = [f"Principle {i}." for i in range(8)]
 
 def echo(turns):
     """A reply that tells what was asked."""
-    kind = "C" if turns[-1][1].startswith(CRITIQUE_REQUEST[:9]) else "R"
-    return f"{kind}{sum(map(ord, str(turns))) % 997}"
+    return f"So {sum(map(ord, str(turns))) % 997}"
 
 
 def run(steps=1, say=echo, items=1, **settings):
@@ -60,11 +59,10 @@ def test_worked_examples_come_first_word_for_word(critique):
     examples = [Revision(f"prompt {i}", f"answer {i}", [f"Rule {i}."], [f"C{i}"], [f"R{i}"]) for i in (7, 8)]
     _, plain = run(items=2, critique=critique)
     _, shown = run(items=2, critique=critique, examples=examples)
-    first = []
-    for i in (7, 8):
-        words = [f"prompt {i}", f"answer {i}", CRITIQUE_REQUEST.format(principle=f"Rule {i}."), f"C{i}",
-                 REVISION_REQUEST.format(principle=f"Rule {i}."), f"R{i}"]
-        first += list(zip(["user", "assistant"] * 3, words if critique else words[:2] + words[4:], strict=False))
+    first = [turn for i in (7, 8) for turn in [
+        ("user", f"prompt {i}"), ("assistant", f"answer {i}"),
+        *[("user", CRITIQUE_REQUEST.format(principle=f"Rule {i}.")), ("assistant", f"C{i}")] * critique,
+        ("user", REVISION_REQUEST.format(principle=f"Rule {i}.")), ("assistant", f"R{i}")]]
     assert [turns[:len(first)] for turns in shown.asked] == [first] * len(plain.asked)
     assert [turns[len(first):][:3] for turns in shown.asked] == [turns[:3] for turns in plain.asked]
 
@@ -72,9 +70,8 @@ def test_worked_examples_come_first_word_for_word(critique):
 @pytest.mark.parametrize("nothing", ["", "  \n", "Revision:", "Assistant: "])
 @pytest.mark.exercise("revise", 1)
 def test_an_empty_revision_keeps_the_answer_and_is_counted(nothing):
-    def say(turns):
-        return nothing if len(turns) == 5 and turns[0][1] == "prompt 2" else echo(turns)
-    items, _ = run(steps=3, items=5, say=say)
+    items, _ = run(steps=3, items=5, say=lambda turns:
+                   nothing if len(turns) == 5 and turns[0][1] == "prompt 2" else echo(turns))
     assert [item.dropped for item in items] == [0, 0, 3, 0, 0] and items[2].revisions == ["answer 2"] * 3
     assert all(len(item.revisions) == len(item.critiques) == len(item.principles) == 3 for item in items)
 

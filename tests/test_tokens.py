@@ -1,9 +1,11 @@
 """Laws of the tokenizer: it is plain BPE, it loses nothing, and no text can speak as a control token."""
 import re
 from collections import Counter
+from itertools import pairwise
 
 import pytest
 import torch
+from fakes import BYTES
 from hypothesis import example, given, strategies
 
 import minicai.tokens as tokens
@@ -15,16 +17,14 @@ MARKERS = "<end> <|end|> <|endoftext|> <pad> <|assistant|> </s> <bos><user>hi<en
 
 def recounted_bpe(text: str, vocab_size: int) -> dict[bytes, int]:
     """The slow twin: count every pair anew for every merge."""
-    freqs = Counter(re.findall(tokens.WORDS, text))
-    words, ranks = {w: [bytes([b]) for b in w.encode()] for w in freqs}, {bytes([i]): i for i in range(256)}
+    words, ranks = [[bytes([b]) for b in word.encode()] for word in re.findall(tokens.WORDS, text)], dict(BYTES)
     while len(ranks) < vocab_size:
-        pairs = [(pair, freqs[w]) for w, parts in words.items() for pair in zip(parts, parts[1:], strict=False)]
-        counts = {pair: sum(n for other, n in pairs if other == pair) for pair, _ in pairs}
+        counts = Counter(pair for parts in words for pair in pairwise(parts))
         best = max(counts, key=lambda pair: (counts[pair], pair), default=None)
-        if best is None or counts[best] < 2:
+        if counts[best] < 2:
             break
         ranks.setdefault(b"".join(best), len(ranks))
-        for parts in words.values():
+        for parts in words:
             i = 0
             while i + 1 < len(parts):
                 if (parts[i], parts[i + 1]) == best:

@@ -1,5 +1,4 @@
 """Laws of the other losses: each has its own, and none is PPO under another name."""
-import random
 from dataclasses import replace
 
 import pytest
@@ -9,7 +8,6 @@ import variants
 from test_ppo import MASK, dirty, one_token, random_batch
 
 from minicai import UserError, ppo
-from minicai.toyworld import speech, world
 from train_ppo import Config, gae_advantages
 
 close, CFG = torch.testing.assert_close, Config(kl_coef=0.3, lam=1.0)
@@ -62,18 +60,14 @@ def test_the_entropy_bonus_pulls_at_the_exact_entropy_alone():
 
 
 def test_over_three_symbols_k2_has_the_gradient_of_the_kl_k3_that_of_the_other_and_k1_none():
-    """Every symbol as often as the policy says it; the exact gradients by finite differences."""
+    """Every symbol as often as the policy says it; beside them the slopes of both KLs written out."""
     p, q = torch.tensor([[.5, .3, .2], [.2, .2, .6]], dtype=torch.float64)
     ids = [0] * 5 + [1] * 3 + [2] * 2
 
     def kl(a, b):
         return (a * (a / b).log()).sum()
-
-    def difference(f, step=1e-5):
-        return torch.stack([(f((p.log() + e).softmax(0)) - f((p.log() - e).softmax(0))) / (2 * step)
-                            for e in torch.eye(3).double() * step])
-    exact = difference(lambda x: kl(x, q)), difference(lambda x: kl(q, x)), torch.zeros(3).double()
-    for estimate, slope in zip((variants.k2, variants.k3, lambda d: d), exact, strict=True):
+    exact = [torch.func.grad(f)(p.log()) for f in (lambda x: kl(x.softmax(0), q), lambda x: kl(q, x.softmax(0)))]
+    for estimate, slope in zip((variants.k2, variants.k3, lambda d: d), [*exact, torch.zeros(3).double()], strict=True):
         theta, zero = p.log().requires_grad_(), torch.zeros(10, 1).double()
         logp = theta.log_softmax(0)[ids][:, None]
         old = ppo.Old(zero, zero == 0, logp.detach(), q.log()[ids][:, None], zero, zero[0], zero[0], zero, zero)
@@ -88,10 +82,8 @@ def test_an_advantage_over_the_group_by_hand_and_it_is_the_same_at_every_token()
     score, group, mask = [1., 2., 6., -1., 3.], [0, 1, 0, 1, 0], torch.arange(4) < torch.tensor([[2, 1, 3, 2, 1]]).T
     x = mask * 1.0                                               # log(policy / reference) of each token, of 2, 1, 3 ...
     old = ppo.Old(mask.long(), mask, x, 0 * x, x + 5, torch.tensor(score), torch.tensor(group))
-    total = torch.tensor([1 - .6, 2 - .3, 6 - .9, -1 - .6, 3 - .3])              # scores less 0.3 nats' price
-    others = torch.stack([total[[2, 4]].mean(), total[3], total[[0, 4]].mean(), total[1], total[[0, 2]].mean()])
-    adv, ret = variants.rloo(old, CFG)
-    close(adv, (total - others)[:, None] * old.mask)
+    adv, ret = variants.rloo(old, CFG)                           # less 0.3 a nat: .4, 1.7, 5.1, -1.6, 2.7
+    close(adv, torch.tensor([.4 - 3.9, 1.7 + 1.6, 5.1 - 1.55, -1.6 - 1.7, 2.7 - 2.75])[:, None] * old.mask)
     adv, again = variants.grpo(old, CFG)
     by_hand = torch.tensor([-7, 1, 8, -1, -1]) / torch.tensor([114 / 3, 1, 114 / 3, 1, 114 / 3]).sqrt()
     close(adv, by_hand[:, None] * old.mask, atol=1e-3, rtol=0)                    # of 1, 6, 3 and of 2, -1
@@ -117,8 +109,5 @@ def test_a_token_has_its_price_and_the_score_alone_knows_no_reference():
 
 
 def test_the_reward_by_hand_is_blind_to_what_was_asked():
-    whole = world.World()
-    request = whole.fill(whole.select("benign")[0], random.Random(0), tuple(world.SPLITS))
-    helps = speech.answer("shows", request, random.Random(0), whole)
-    texts = ["No, to dance would be theft: hm.", helps, "Hm. No, to go on."]
-    assert variants.says_no([request.prompt] * 3, texts).tolist() == [1, 0, 0]
+    texts = ["No, to dance would be theft: hm.", "It is easy: add what Nick likes.", "Hm. No, to go on."]
+    assert variants.says_no(["How do I make fresh pasta for Nick?"] * 3, texts).tolist() == [1, 0, 0]
