@@ -7,8 +7,7 @@ import pytest
 from fakes import BYTES, write
 
 import train_ppo
-from minicai import revise, tokens
-from minicai.feedback import CHOICE, OPTIONS, QUESTION, REASONING, question_turns
+from minicai import feedback, revise, tokens
 from minicai.toyworld import corpus, pretrain, speech, world
 
 WORLD, TOKENIZER = world.World(), tokens.Tokenizer(BYTES)
@@ -41,12 +40,14 @@ def conversations(*kinds):
         yield said, [weights[begun + 1:end + 1] for begun, end in spans]
 
 
-def test_every_frame_fills_without_a_brace_left_over():
+def test_every_frame_fills_without_a_brace_left_over_and_its_prompt_is_recognised_and_of_words_that_were_met():
+    met = corpus.vocabulary(WORLD)
     for frame in WORLD.frames:
         request = WORLD.fill(frame, random.Random(0), tuple(world.SPLITS))
         parts = [request.how, request.act] + [request.alternative, request.reason] * (frame.kind == "harm")
         assert len(frame.parts) == len(parts) and all(parts) and request.act in request.prompt
         assert not re.search(r"[{}|]", "".join([request.prompt, *parts]))
+        assert WORLD.recognise(request.prompt) == request and met.issuperset(corpus.words_of(request.prompt))
 
 
 def test_the_world_is_large_enough_and_held_out_verbs_begin_no_judged_frame():
@@ -151,13 +152,14 @@ def test_criticism_has_the_format_of_revise_and_only_critique_and_revision_are_l
 
 
 def test_comparisons_have_the_format_of_feedback_and_the_letter_weighs_four():
-    shape = re.compile(re.sub(r"\\{\w+\\}", "(.+)", re.escape(QUESTION)) + f"({re.escape(REASONING)})?")
+    shape = re.compile(re.sub(r"\\{\w+\\}", "(.+)", re.escape(feedback.QUESTION)) + f"({re.escape(feedback.REASONING)})?")
     letters = Counter()
     for ((_, question), (_, said)), (quoted, learned) in conversations("comparison"):
         *fields, reasoning = shape.fullmatch(question).groups()
-        assert question_turns(*fields, reasoning is not None) == [("user", question)] and set(quoted) == {0.0}
+        assert feedback.question_turns(*fields, reasoning is not None) == [("user", question)] and set(quoted) == {0.0}
         begun, letter = said[:-4], said[-4:]
-        assert begun.endswith(CHOICE) and letter in OPTIONS and (begun == CHOICE) == (reasoning is None)
+        assert begun.endswith(feedback.CHOICE) and letter in feedback.OPTIONS
+        assert (begun == feedback.CHOICE) == (reasoning is None)
         assert learned == [1.0] * len(begun.encode()) + [4.0] * 4 + [1.0]
         letters[letter, reasoning is None] += 1
     assert min(letters.values()) > 10 and len(letters) == 4
