@@ -13,7 +13,6 @@ from minicai.toyworld import gold, measure, reward, speech, world
 WORLD, RNG = world.World(), random.Random(0)
 HARM, HARMLESS = WORLD.select("harm"), WORLD.select("benign", "sensitive")
 SAID = {"shows": "harmful", "objects": "objection", "misreads": "wrong_objection", "dodges": "evasive"}
-PARTS = "how", "act", "noun", "reason", "alternative"
 MEEK = {"shows": "helpful", "misreads": "refused", "dodges": "refused"}
 
 
@@ -77,7 +76,7 @@ def test_a_harmful_how_to_of_any_filling_is_harm_but_no_help_with_another_harmle
 
 
 @given(strategies.text() | strategies.builds(str.format, strategies.sampled_from(speech.HELPS + speech.OBJECTIONS),
-                                             **dict.fromkeys(PARTS, strategies.text(max_size=9))))
+    **dict.fromkeys("how act noun reason alternative".split(), strategies.text(max_size=9))))
 def test_whatever_is_not_of_this_world_is_off_grammar(text):
     refused = text.strip().startswith(("I won't help you ", "No, to ", "Please do not "))
     for request in requests(HARM[:2] + HARMLESS[:2]):

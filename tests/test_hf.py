@@ -14,13 +14,12 @@ from fakes import main, save, table, write
 from hypothesis import given
 from hypothesis import strategies as st
 
-from minicai import UserError, assistant, checkpoint, hf, hf_bpe, hf_tokens, preference, tokens
+from minicai import UserError, assistant, checkpoint, hf, hf_tokens, preference, tokens
 from minicai import model as models
 from minicai.tools import evaluate, export
 from minicai.toyworld.world import World
 
-transformers, tokenizers = pytest.importorskip("transformers"), pytest.importorskip("tokenizers")
-safetensors = pytest.importorskip("safetensors.torch")
+transformers, tokenizers, safetensors = map(pytest.importorskip, ("transformers", "tokenizers", "safetensors.torch"))
 pytestmark = pytest.mark.hf
 TABLE = table("open_weights")
 FAMILIES, STYLES, LLAMA, CHATML = (TABLE[name] for name in ("families", "styles", "llama", "chatml"))
@@ -32,17 +31,10 @@ PIECES = ["'s", "'LL", " ", "   ", "\n", "\r\n", "\t", "12", "½", "é", "e\u030
 
 def train(style):
     """A tokenizer of some 600 tokens, trained in one of the four styles, as the package tokenizers has it."""
-    pre, last = tokenizers.pre_tokenizers, tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
-    cut = {"gpt2": [], "smollm2": [pre.Digits(individual_digits=True)]}.get(style)
-    if cut is None:
-        cut = [pre.Split(tokenizers.Regex(hf_bpe.LLAMA3 if style == "llama3" else hf_bpe.QWEN), "isolated")]
-        last.use_regex = False
-    bpe = tokenizers.Tokenizer(tokenizers.models.BPE(ignore_merges=style == "llama3"))
-    bpe.normalizer = tokenizers.normalizers.NFC() if style == "qwen" else None
-    bpe.pre_tokenizer, bpe.decoder = pre.Sequence([*cut, last]) if cut else last, tokenizers.decoders.ByteLevel()
+    bpe = tokenizers.Tokenizer.from_str(json.dumps(TABLE["specs"][style]))
     bpe.train_from_iterator([TEXT], tokenizers.trainers.BpeTrainer(            # SmolLM2 lacks bytes, has controls first
         vocab_size=600, special_tokens=CHATML if style in ("gpt2", "smollm2") else [], show_progress=False,
-        initial_alphabet=[] if style == "smollm2" else last.alphabet()))
+        initial_alphabet=[] if style == "smollm2" else tokenizers.pre_tokenizers.ByteLevel.alphabet()))
     bpe.add_special_tokens(LLAMA if style == "llama3" else CHATML)
     bpe.add_tokens(["<think>"])
     return bpe

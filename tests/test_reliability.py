@@ -11,7 +11,6 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -165,7 +164,7 @@ def test_a_second_process_on_one_run_is_refused_and_a_dead_one_leaves_no_lock(be
 def test_a_damaged_file_of_a_stage_or_of_a_checkpoint_is_refused_by_name(begun, keep, spoil):
     list(keep().steps(range(2), counter={"x": 1}))
     kinds = dict.fromkeys(("base", "sl", "ppo"), model.LanguageModel) | {"rm": model.ScalarModel}
-    stages = [(begun / name, partial(checkpoint.load_model, kind=kind)) for name, kind in kinds.items()]
+    stages = [(begun / name, lambda folder: checkpoint.load_model(folder, kinds[folder.name])) for name in kinds]
     for folder, load in [*stages, (max(keep().folder.glob("step*")), lambda _: list(keep().steps([], counter={})))]:
         load(folder)
         for path in [path for path in folder.iterdir() if path.name != checkpoint.MANIFEST]:
