@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from minicai import UserError, assistant, checkpoint, hf, hf_tokens, preference, tokens
 from minicai import model as models
 from minicai.tools import evaluate, export
+from minicai.toyworld.bpe import train_bpe
 from minicai.toyworld.world import World
 
 transformers, tokenizers, safetensors = map(pytest.importorskip, ("transformers", "tokenizers", "safetensors.torch"))
@@ -46,6 +47,12 @@ def trained():
     theirs = {name: train(name.split()[0]) for name in STYLES}
     return {name: (bpe, hf_tokens.OpenTokenizer(json.loads(bpe.to_str()), [bpe.token_to_id(name.split()[1])]))
             for name, bpe in theirs.items()}
+
+
+@pytest.fixture(scope="session")
+def tokenizer():
+    """The toy's own kind, here of a richer text: a space joins up with words, with digits and with marks."""
+    return tokens.Tokenizer(train_bpe(TEXT, 400))
 
 
 @pytest.fixture(scope="session")
