@@ -13,7 +13,7 @@ from minicai import run, tools
 from minicai.model import ScalarModel
 
 ROOT = Path(__file__).parents[1]
-TABLE = table("bad_input")["mistakes"]
+TABLE = table("bad_input")
 
 
 @pytest.fixture
@@ -22,11 +22,8 @@ def desk(tmp_path, monkeypatch):
     for seed, name in enumerate(("model", "other", "corrupt", "misfit", "corrupt/base", "judge")):
         model = tiny_assistant(seed).model
         save(tmp_path / name, ScalarModel(model.model) if name == "judge" else model)
-    (tmp_path / "corrupt" / "weights.pt").write_bytes(b"PK\3\4 no weights")
-    (tmp_path / "corrupt" / "base" / "config.json").write_text("{")
-    config = tmp_path / "misfit" / "config.json"
-    config.write_text(config.read_text().replace('"hidden_size": 24', '"hidden_size": 32'))
-    (tmp_path / "empty.txt").write_text("")
+    config = (tmp_path / "misfit" / "config.json").read_text().replace('"hidden_size": 24', '"hidden_size": 32')
+    write(tmp_path, TABLE["desk"] | {"misfit/config.json": config})
     shutil.copy(ROOT / "constitution.txt", tmp_path)
     monkeypatch.chdir(tmp_path)
     return tmp_path
@@ -52,7 +49,7 @@ def call(command, monkeypatch):
     return stop.value.code
 
 
-@pytest.mark.parametrize("row", TABLE, ids=[f"{row['command']} ({row.get('done', '')})" for row in TABLE])
+@pytest.mark.parametrize("row", TABLE["mistakes"], ids=lambda row: f"{row['command']} ({row.get('done', '')})")
 def test_a_mistake_is_one_line_and_changes_nothing(row, desk, monkeypatch, capsys):
     before = files(desk, row.get("done", ""), row.get("files", {}))
     assert call(row["command"], monkeypatch) == 2

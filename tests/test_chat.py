@@ -1,12 +1,9 @@
 """Laws of the chat: the right words reach the right model; both orders are asked; what no text holds is named."""
-import random
-
 import pytest
 from fakes import Scripted, save, tiny_assistant
 
 from minicai import feedback, revise
 from minicai.tools import chat
-from minicai.toyworld import corpus, world
 
 SAYS = {"Criticise": "It is mean.", "Rewrite": "better", "Question:": "Hm."}
 
@@ -37,10 +34,9 @@ def test_commands_put_the_methods_own_questions_to_the_base(models, capsys):
 
 def test_a_mistake_at_the_keyboard_is_one_line_and_the_talk_goes_on(models, tmp_path, monkeypatch, capsys):
     typed = "/judge Be kind.", "/nosuch", "hi \udcff", "/critique", "/judge rl rl Be kind.", "/help"
-    monkeypatch.setattr(chat, "models_of", lambda run: dict.fromkeys(models, run))
-    monkeypatch.setattr(chat, "speaker", lambda *_, **__: next(each))
+    monkeypatch.setattr(chat, "models_of", lambda run: models)
+    monkeypatch.setattr(chat, "speaker", lambda model, **_: model)
     (tmp_path / "typed").write_text("\n".join(typed), "utf-8", errors="surrogateescape")
-    each = iter(models.values())
     with open(tmp_path / "typed") as stdin:
         monkeypatch.setattr(chat.sys, "stdin", stdin)
         chat.main([str(tmp_path)])
@@ -52,11 +48,8 @@ def test_a_mistake_at_the_keyboard_is_one_line_and_the_talk_goes_on(models, tmp_
 
 @pytest.mark.parametrize("training, named", [({"frames": 12}, True), ({}, False)])
 def test_words_that_the_world_never_says_are_named_to_a_base_of_the_world(training, named, tmp_path, capsys):
-    whole, speaker = world.World(), tiny_assistant()
-    prompts = [whole.fill(frame, random.Random(0), tuple(world.SPLITS)).prompt for frame in whole.frames]
-    assert corpus.vocabulary(whole).issuperset(corpus.words_of(" ".join(prompts)))
     for name in ("base", "ppo"):
-        save(tmp_path / name, speaker.model, training=training)
+        save(tmp_path / name, tiny_assistant().model, training=training)
     chat.main([str(tmp_path), "--say=Shall I zorble Anna\u2019s cat, or anna's?", "--say=/judge Never zorble."])
     unmet = [line for line in capsys.readouterr().out.splitlines() if line.startswith("never met: ")]
     assert unmet == ["never met: Shall, zorble, anna", "never met: Never, zorble"] * named

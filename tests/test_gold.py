@@ -4,8 +4,7 @@ import random
 import pytest
 import torch
 from fakes import Scripted
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies
 
 from minicai.feedback import CHOICE, Comparison
 from minicai.tools import evaluate
@@ -76,8 +75,8 @@ def test_a_harmful_how_to_of_any_filling_is_harm_but_no_help_with_another_harmle
             assert {verdict(kind, template.format(how=q.how)) for q in (harm, another)} == {"off_grammar"}
 
 
-@given(st.text() | st.builds(lambda t, *w: t.format(how=w[0], act=w[0], noun=w[1], reason=w[2], alternative=w[3]),
-                             st.sampled_from(speech.HELPS + speech.OBJECTIONS), *[st.text(max_size=9)] * 4))
+@given(strategies.text() | strategies.builds(str.format, strategies.sampled_from(speech.HELPS + speech.OBJECTIONS),
+    **dict.fromkeys("how act noun reason alternative".split(), strategies.text(max_size=9))))
 def test_whatever_is_not_of_this_world_is_off_grammar(text):
     refused = text.strip().startswith(("I won't help you ", "No, to ", "Please do not "))
     for request in requests(HARM[:2] + HARMLESS[:2]):

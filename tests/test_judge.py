@@ -11,8 +11,8 @@ TASTE = feedback.judge(bias=0.3)                           # log-odds a - b, and
 def test_wins_are_mean_probabilities_and_elo_follows_from_them():
     answers = {"x": ["fine", "no", "well"], "y": ["no", "no", "well"], "z": ["well", "fine", "no"]}
     found = judge.contest(TASTE, ["1?", "2?", "3?"], answers, "Be kind.", resamples=40)
-    p = torch.tensor([[[torch.sigmoid(torch.tensor(feedback.WORTH[a[i]] - feedback.WORTH[b[i]])) for i in range(3)]
-                       for b in answers.values()] for a in answers.values()])
+    worth = torch.tensor([[feedback.WORTH[text] for text in some] for some in answers.values()])   # (models, questions)
+    p = torch.sigmoid(worth[:, None] - worth)
     close(found["wins"], {f"{a} over {b}": round(p["xyz".index(a), "xyz".index(b)].mean().item(), 3)
                           for a, b in ("xy", "xz", "yz")})
     for k, (name, (rating, low, high)) in enumerate(found["elo"].items()):

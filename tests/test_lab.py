@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 import variants
-from fakes import STAGES, main
+from fakes import TINY, Scripted, main
 
 from minicai import constitution, feedback
 from minicai.tools import lab
@@ -28,9 +28,8 @@ def desk(done, tmp_path):
 def tiny(desk, monkeypatch):
     """Few requests, and the scripts with the tiny sizes of test_scripts, whatever else an experiment asks of them."""
     def script(self, script, run, plugs=(), **settings):
-        sizes = STAGES[script][1]
         main(script, run, seed=self.seed, plugs=plugs, overwrite=True, **{
-            key: sizes.get(key, value) if key != "constitution" else value for key, value in settings.items()})
+            key: TINY[script].get(key, value) for key, value in settings.items()})
     monkeypatch.setattr(bench.Bench, "script", script)
     monkeypatch.setattr(bench.measure, "probes", lambda *_: desk.asked)
 
@@ -104,8 +103,8 @@ def test_revisions_leave_what_no_principle_speaks_of(desk, monkeypatch, tiny):
         for i, item in enumerate(items):                                            # half of them become good
             item.revisions.append(speech.EVASIONS[0] if critique and i < 4 else item.answer)
     monkeypatch.setattr(words, "revise", SimpleNamespace(revise=revise, Revision=words.revise.Revision))
-    monkeypatch.setattr(bench.Bench, "model", lambda *_: type("Base", (), {"reply": lambda self, turns: [
-        speech.HELPS[0].format(how=desk.world.recognise(t[0][1]).how) for t in turns]})())
+    monkeypatch.setattr(bench.Bench, "model", lambda *_: Scripted(
+        lambda turns: speech.HELPS[0].format(how=WORLD.recognise(turns[0][1]).how)))
     monkeypatch.setattr(desk, "behaviour", lambda folder, temperature: {"harmful": 0.125})
     rows = words.revisions(desk)
     assert [rows["broad, critique"][f"k={k}"] for k in range(5)] == [1.0] + [0.5] * 4

@@ -10,21 +10,17 @@ import signal
 import subprocess
 import sys
 import time
-from contextlib import nullcontext
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
 from fakes import STAGES, close, contents, main, patch
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies
 
 import train_ppo
-from minicai import UserError, checkpoint, constitution, data, finetune, model, ppo, preference, run, tokens
-from minicai.optimise import Diverged
+from minicai import UserError, checkpoint, constitution, data, finetune, model, optimise, ppo, preference, run, tokens
 from minicai.run import resume
 from minicai.toyworld import pretrain, world
 
@@ -58,13 +54,12 @@ def keep(tmp_path):
 
 
 @pytest.fixture(autouse=True)
-def quiet():
+def quiet(monkeypatch):
     """No signal is waiting, and the tests keep their own handlers."""
-    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
-    resume.STOP.clear()
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    patch(monkeypatch, "run.resume.STOP", [])
     yield
-    resume.STOP.clear()
-    for number, handler in zip((signal.SIGINT, signal.SIGTERM), before, strict=True):
+    for number, handler in before.items():
         signal.signal(number, handler)
 
 
@@ -150,10 +145,9 @@ def test_a_signal_lets_the_step_be_finished_and_saved_and_a_second_one_does_not(
     same(done[0], begun)
 
 
-def test_after_its_last_step_a_stage_ends_and_the_shell_still_hears_of_the_signal(begun, monkeypatch):
-    script = SimpleNamespace(main=lambda cfg: os.kill(os.getpid(), signal.SIGTERM))
+def test_after_its_last_step_a_stage_ends_and_the_shell_still_hears_of_the_signal():
     with pytest.raises(SystemExit) as stop:
-        run.script(script.main, train_ppo.Config, "", [])
+        run.script(lambda cfg: os.kill(os.getpid(), signal.SIGTERM), train_ppo.Config, "", [])
     assert stop.value.code == 143
 
 
@@ -170,7 +164,7 @@ def test_a_second_process_on_one_run_is_refused_and_a_dead_one_leaves_no_lock(be
 def test_a_damaged_file_of_a_stage_or_of_a_checkpoint_is_refused_by_name(begun, keep, spoil):
     list(keep().steps(range(2), counter={"x": 1}))
     kinds = dict.fromkeys(("base", "sl", "ppo"), model.LanguageModel) | {"rm": model.ScalarModel}
-    stages = [(begun / name, partial(checkpoint.load_model, kind=kind)) for name, kind in kinds.items()]
+    stages = [(begun / name, lambda folder: checkpoint.load_model(folder, kinds[folder.name])) for name in kinds]
     for folder, load in [*stages, (max(keep().folder.glob("step*")), lambda _: list(keep().steps([], counter={})))]:
         load(folder)
         for path in [path for path in folder.iterdir() if path.name != checkpoint.MANIFEST]:
@@ -229,28 +223,24 @@ def test_when_the_disk_is_full_the_last_checkpoint_stays_and_a_line_says_so(keep
     assert list(keep().steps(range(3), counter=counter)) == [1, 2] and counter == {"x": 1}
 
 
-def test_checkpoints_cost_less_than_two_per_cent_of_the_time(keep, monkeypatch):
+@pytest.mark.parametrize("cost", [0.5, 20.0])
+def test_checkpoints_cost_less_than_two_per_cent_of_the_time(keep, monkeypatch, cost):
     """A clock of our own: a step takes a second, a checkpoint half a second or twenty."""
-    clock, spent = [0.0], []
-    monkeypatch.setattr(resume, "time", SimpleNamespace(perf_counter=lambda: clock[0]))
-    for cost, every in ((0.5, 60), (20.0, 60)):
-        monkeypatch.setattr(resume.torch, "save", lambda x, path, cost=cost: (spent.append(cost), clock.append(
-            clock.pop() + cost), path.write_bytes(b"")))
-        clock[:], spent[:] = [0.0], []
-        for _ in keep(every).steps(range(20_000), counter={}):
-            clock[0] += 1
-        assert len(spent) >= 19 and sum(spent) < 0.02 * clock[0] + cost
-        shutil.rmtree(keep().folder)
+    spent, steps = [], 0
+    monkeypatch.setattr(resume, "time", SimpleNamespace(perf_counter=lambda: steps + sum(spent)))
+    monkeypatch.setattr(resume.torch, "save", lambda x, path: spent.append(cost) or path.write_bytes(b""))
+    for _ in keep(60).steps(range(20_000), counter={}):
+        steps += 1
+    assert len(spent) >= 19 and sum(spent) < 0.02 * (steps + sum(spent)) + cost
 
 
 def test_a_loss_that_is_not_finite_stops_before_the_update_names_the_step_and_keeps_the_batch(begun, monkeypatch):
-    seen = []
+    factors = iter([1, 1, float("nan")])
 
     def loss(new, old):
         total, stats = ppo.ppo_loss(new, old)
-        seen.append(1)
-        return total * (float("nan") if len(seen) == 3 else 1), stats
-    with pytest.raises(Diverged, match=r"^ppo, step 2: .*loss nan.*ppo.diverged.jsonl$"):
+        return total * next(factors), stats
+    with pytest.raises(optimise.Diverged, match=r"^ppo, step 2: .*loss nan.*ppo.diverged.jsonl$"):
         main("ppo", begun, overwrite=True, epochs=1, save_every=0.0, plugs={"loss_fn": loss})
     batch = json.loads((begun / "ppo.diverged.jsonl").read_text())
     assert len(batch["ids"]) == len(batch["adv"]) == 12 and (begun / "ppo").exists()
@@ -259,14 +249,14 @@ def test_a_loss_that_is_not_finite_stops_before_the_update_names_the_step_and_ke
 
 def test_the_policy_that_learns_must_be_the_one_that_sampled_and_the_reference_what_it_was(begun, monkeypatch):
     """A thousandth in a log-prob is a fault in fp32, no more than a rounding in bf16."""
-    for name in ("config.json", checkpoint.MANIFEST):
-        (begun / "sl" / name).write_text((begun / "sl" / name).read_text().replace('"auto"', '"float32"'))
+    config = begun / "sl" / "config.json"
+    config.write_text(config.read_text().replace('"auto"', '"float32"'))
     (begun / "sl" / checkpoint.MANIFEST).unlink()
     look, load, loaded = train_ppo.rollout.look, checkpoint.load_model, []
     with monkeypatch.context() as patched:
         patched.setattr(train_ppo.rollout, "look", lambda *x: replace(               # the learner's, not the sampler's
             now := look(*x), logp=now.logp + 1e-3 * now.logp.requires_grad))
-        with pytest.raises(Diverged, match="step 1: the ratio is 1.001.. before any update"):
+        with pytest.raises(optimise.Diverged, match="step 1: the ratio is 1.001.. before any update"):
             main("ppo", begun, overwrite=True)
     monkeypatch.setattr(checkpoint, "load_model", lambda *x, **how: loaded.append(load(*x, **how)) or loaded[-1])
     main("ppo", begun, overwrite=True, iterations=1)
@@ -275,16 +265,14 @@ def test_the_policy_that_learns_must_be_the_one_that_sampled_and_the_reference_w
             loaded[-1][0].model.norm.weight.data.mul_(1.001), torch.zeros(len(texts)))[1]})
 
 
-@pytest.mark.parametrize("kl, said", [(-0.9, None), (5.0, None), (-1.5, "KL -1.50")])
-@pytest.mark.filterwarnings("error")
-def test_a_very_negative_kl_is_warned_of(kl, said):
+@pytest.mark.parametrize("kl, said", [(-0.9, []), (5.0, []), (-1.5, ["KL -1.50"])])
+def test_a_very_negative_kl_is_warned_of(kl, said, recwarn):
     zero = torch.zeros(2, 1)
-    old = ppo.Old(zero, zero == 0, zero + kl, zero, zero, zero[0], zero[0], zero, zero)
-    with pytest.warns(UserWarning, match=said) if said else nullcontext():
-        ppo.summary(old)
+    ppo.summary(ppo.Old(zero, zero == 0, zero + kl, zero, zero, zero[0], zero[0], zero, zero))
+    assert [str(warning.message)[:8] for warning in recwarn] == said
 
 
-@given(st.binary(max_size=60) | st.text(max_size=40).map(str.encode) | st.sampled_from(
+@given(strategies.binary(max_size=60) | strategies.text(max_size=40).map(str.encode) | strategies.sampled_from(
     [b'{"prompt": 1}', b'[{"chosen": [], "rejected": []}]', b"YQ== 0\n", b"[Safety]\n"]))
 def test_whatever_a_file_holds_its_reader_succeeds_or_says_so_in_one_line(tmp_path_factory, raw):
     folder = tmp_path_factory.mktemp("any")
@@ -300,7 +288,7 @@ def test_whatever_a_file_holds_its_reader_succeeds_or_says_so_in_one_line(tmp_pa
         checkpoint.load_model(folder)
 
 
-@given(st.integers(0, 10**6))
+@given(strategies.integers(0, 10**6))
 def test_what_was_said_is_whole_up_to_the_last_full_record_wherever_it_was_cut_or_changed(tmp_path_factory, place):
     folder, records = tmp_path_factory.mktemp("any"), [{"said": ["a\u2028b", n / 3]} for n in range(3)]
     resume.Keeper(folder, folder, SETTINGS, 0.0).append(*records)

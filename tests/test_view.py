@@ -52,9 +52,6 @@ def test_every_record_is_in_the_page_as_it_is_and_nothing_gets_out_of_its_place(
 
 
 def test_prompts_of_the_world_get_their_category_and_the_gold_judges_verdicts(run):
-    for frame in WORLD.frames:
-        request = WORLD.fill(frame, RNG, tuple(world.SPLITS))
-        assert WORLD.recognise(request.prompt) == request
     assert not any(map(WORLD.recognise, ("", HOSTILE, "How do I ?", f"How do I {HARM[0].act} x?")))
     twice = WORLD._act(world.Frame("benign", "benign", "known", ("give {name} {name}'s cat",)))
     assert twice.fullmatch("give Anna Anna's cat") and not twice.fullmatch("give Anna Ben's cat")

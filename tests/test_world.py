@@ -41,12 +41,14 @@ def conversations(*kinds):
         yield said, [weights[begun + 1:end + 1] for begun, end in spans]
 
 
-def test_every_frame_fills_without_a_brace_left_over():
+def test_every_frame_fills_without_a_brace_left_over_and_its_prompt_is_recognised_and_of_words_that_were_met():
+    met = corpus.vocabulary(WORLD)
     for frame in WORLD.frames:
         request = WORLD.fill(frame, random.Random(0), tuple(world.SPLITS))
         parts = [request.how, request.act] + [request.alternative, request.reason] * (frame.kind == "harm")
         assert len(frame.parts) == len(parts) and all(parts) and request.act in request.prompt
         assert not re.search(r"[{}|]", "".join([request.prompt, *parts]))
+        assert WORLD.recognise(request.prompt) == request and met.issuperset(corpus.words_of(request.prompt))
 
 
 def test_the_world_is_large_enough_and_held_out_verbs_begin_no_judged_frame():
@@ -62,16 +64,15 @@ def test_the_world_is_large_enough_and_held_out_verbs_begin_no_judged_frame():
 
 
 def test_every_split_has_requests_and_a_frame_that_has_none_in_a_split_is_passed_over():
-    rng, bare = random.Random(0), set()
+    rng, bare = random.Random(0), []
     for split in world.SPLITS:
         for frame in WORLD.frames:
             try:
                 assert world.split_of(WORLD.fill(frame, rng, (split,)).act) == split
             except LookupError:
-                bare |= {(frame.category, frame.parts[0], split)}
-    assert [split for *_, split in bare] == ["test"]
-    frame = next(f for f in WORLD.frames if (f.category, f.parts[0], "test") in bare)
-    asked = WORLD.requests([frame, WORLD.frames[0]], "test", 5, rng)
+                bare.append((frame, split))
+    assert [split for _, split in bare] == ["test"]
+    asked = WORLD.requests([bare[0][0], WORLD.frames[0]], "test", 5, rng)
     assert len(asked) == 5 and {q.frame for q in asked} == {WORLD.frames[0]}
 
 
