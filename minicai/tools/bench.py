@@ -1,47 +1,51 @@
 """How fast it is here, beside what this machine allows: training, prefill, decoding, an iteration of PPO."""
 import json
-import time
+import random
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from copy import deepcopy
 from functools import partial
-from pathlib import Path
-from random import Random
+from itertools import product
 from statistics import quantiles
 
 import torch
-from torch import nn
+from torch.utils.benchmark import timer as clock                # waits until a GPU has done what it was given to do
 from tqdm import tqdm
 
 import train_ppo
-from minicai import finetune, model, optimise, ppo, rollout, run, sample, shape, tensors
-from minicai.tools import HELP, command_line
+from minicai import finetune, model, optimise, ppo, rollout, run, sample, shape, tensors, tools
 from minicai.tools.lab import pictures
 
-SHAPES = {name: shape.ModelConfig(**sizes) for name, sizes in HELP["bench"]["shapes"].items()}
-COLUMNS = "shape work rows length ms spread tokens/s allowed GiB".split()
+SHAPES = {name: shape.ModelConfig(**sizes) for name, sizes in tools.HELP["bench"]["shapes"].items()}
 
 
 def main(argv: list[str]) -> None:
-    args = command_line(__name__).parse_args(argv)
-    device, drawn = run.device_of(args.device), pictures.canvas(1, 3, 18, 6) if args.picture else None
+    args, found = tools.command_line(__name__).parse_args(argv), []
+    figure, axes = pictures.canvas(1, 3, 18, 6) if args.picture else (None, [[]])
     if args.compile:
-        run.compile_trunks(device)
-    bandwidth, rate, machine = ceilings(device, args.repeats)
-    plan = [(name, rows, length) for name in (SHAPES if args.shape == "all" else [args.shape])
-            for rows in sorted({1, -(-args.rows // 8), args.rows}) for length in (args.length // 4, args.length)]
-    print(f"{machine}\n" + "".join(f"{name:>13}" for name in COLUMNS))
-    found = []
-    for name, rows, length in tqdm(plan, desc="bench", leave=False, disable=None):
-        network = model.LanguageModel(SHAPES[name]).to(device)
-        for work, ids, tokens, operations, moved, *jobs in works(network, rows, length):
-            ms, spread, gib = timed(args.repeats, *jobs)
-            allowed = 1e3 * max(operations / rate, moved / bandwidth) / ms
-            found.append((name, work, len(ids), length, ms, spread, 1e3 * tokens / ms, allowed or None, gib))
-            tqdm.write("".join(f"{x:13.4g}" if isinstance(x, float) else f"{x or '-':>13}" for x in found[-1]))
+        run.compile_trunks(run.device_of(args.device))
+    bandwidth, rate, machine = ceilings(run.device_of(args.device), args.repeats)
+    sizes = product(SHAPES if args.shape == "all" else [args.shape], sorted({1, -(-args.rows // 8), args.rows}),
+                    (args.length // 4, args.length))
+    for name, rows, length in tqdm([*sizes], desc="bench", leave=False, disable=None):
+        network = model.LanguageModel(SHAPES[name]).to(run.device_of(args.device))
+        for work, tokens, operations, moved, job, *less in works(network, rows, length):
+            ms, spread, gib = timed(args.repeats, job, *less)
+            allowed = 1e3 * max(operations / rate, moved / bandwidth) / ms if operations else None
+            found.append({"work": work, "shape": name, "rows": rows, "length": length, "ms": ms, "+-": spread,
+                          "tokens/s": 1e3 * tokens / ms, "allowed": allowed, "GiB": gib})
+    said = {"{work}, {shape}, {rows} x {length}".format(**row): dict([*row.items()][4:]) for row in found}
+    print(f"{machine}\n{tools.table([said])}")
     if args.out:
-        results = [dict(zip(COLUMNS, row, strict=True)) for row in found]
-        args.out.write_text(json.dumps({"machine": machine, "compiled": args.compile, "results": results}) + "\n")
+        args.out.write_text(json.dumps({"machine": machine, "compiled": args.compile, "found": found}, indent=1) + "\n")
+    for axis, work in zip(axes[0], ("training", "prefill", "decoding"), strict=False):
+        series = {}
+        for row in (row for row in found if row["work"] == work):
+            series.setdefault("{shape}, {length}".format(**row), []).append((row["rows"], row["tokens/s"]))
+        pictures.lines(axis, f"{work}, tokens a second", "rows", series)
+        axis.set(xscale="log", yscale="log")
     if args.picture:
-        draw(*drawn, found, args.picture)
+        pictures.save(figure, args.picture)
 
 
 def ceilings(device: torch.device, repeats: int) -> tuple[float, float, str]:
@@ -55,73 +59,50 @@ def ceilings(device: torch.device, repeats: int) -> tuple[float, float, str]:
                              f"{bandwidth / 1e9:,.0f} GB/s, multiplies {dtype} at {rate / 1e12:,.3f} TFLOP/s")
 
 
-def clock(work) -> float:
-    """Milliseconds of work(); a GPU's by its own events, so that all it was given to do is done."""
-    if not torch.cuda.is_available():
-        begin = time.perf_counter()
-        work()
-        return 1e3 * (time.perf_counter() - begin)
-    first, last = (torch.cuda.Event(enable_timing=True) for _ in range(2))
-    first.record()
-    work()
-    last.record()
-    last.synchronize()
-    return first.elapsed_time(last)
-
-
-def timed(repeats: int, job, less=lambda: None) -> tuple[float, float, float]:
-    """Milliseconds of job() without those of less(), half the distance of their quartiles, a GPU's peak memory."""
+def timed(repeats: int, job: Callable, less: Callable = lambda: None) -> tuple[float, float, float]:
+    """Milliseconds of job() without those of less(): median, half the distance of the quartiles; a GPU's peak GiB."""
     if torch.cuda.is_available():
         torch.cuda.reset_peak_memory_stats()
-    try:
-        low, ms, high = quantiles([clock(job) - clock(less) for _ in range(repeats + 1)][1:])
-    except torch.OutOfMemoryError:
-        low = ms = high = float("nan")
-    return ms, (high - low) / 2, torch.cuda.max_memory_allocated() / 2**30
+    with suppress(torch.OutOfMemoryError):                  # then it is not a number
+        times = []
+        for _ in range(repeats + 1):                        # the first warms up
+            times += [clock(), job(), clock(), less(), clock()][::2]
+        low, ms, high = quantiles([2 * b - a - c for a, b, c in zip(*[iter(times[3:])] * 3, strict=True)])
+        return 1e3 * ms, 500 * (high - low), torch.cuda.max_memory_allocated() / 2**30
+    return (float("nan"),) * 3
 
 
-def works(network: model.LanguageModel, rows: int, length: int):
-    """-> (work, ids, tokens, operations, bytes moved at least, what to time, what to take off) of one size."""
-    c, cut, twin, device = network.config, length // 4, sample.lowered(network), network.lm_head.weight.device
-    ids = torch.randint(c.vocab_size, (rows, length), device=device)
-    few, reference = ids[:-(-rows // 4)], deepcopy(network).requires_grad_(False)
-    critic, judge = model.ScalarModel(network.model).to(device), model.ScalarModel(reference.model).to(device)
-    head, size, half = c.vocab_size * c.hidden_size, twin.lm_head.weight.itemsize, -(-len(few) // 2)
-    trunk = sum(linear.weight.numel() for linear in twin.model.modules() if isinstance(linear, nn.Linear))
+def works(network: model.LanguageModel, rows: int, length: int) -> Iterator[tuple]:
+    """-> (work, tokens, operations, bytes moved at least, what to time, perhaps what to take off) of one size."""
+    c, cut, device = network.config, length // 4, network.lm_head.weight.device
+    ids, start = torch.randint(c.vocab_size, (rows, length), device=device), torch.full((rows,), cut, device=device)
+    reference, judge = (deepcopy(network).requires_grad_(False) for _ in "rj")
+    critic, judge = model.ScalarModel(network.model).to(device), model.ScalarModel(judge.model).to(device)
+    adam, size = optimise.adamw([{"params": list(network.parameters())}], 0.0), shape.compute_dtype(c, device).itemsize
+    cfg, head = train_ppo.Config(minibatch=-(-rows // 2)), c.vocab_size * c.hidden_size
+    trunk = sum(weight.numel() for weight in network.model.layers.parameters() if weight.ndim == 2)
     mixing = c.num_hidden_layers * c.num_attention_heads * c.head_dim * length            # causal: half of 4 LHDT
-    adam, start = optimise.adamw([{"params": list(network.parameters())}], 0.0), ids.new_full((len(few),), cut)
 
-    def reply(some, new: int) -> None:
-        sample.generate(network, some[:, :cut].tolist(), max_new=new, stops=set(), generator=torch.Generator(device),
-                        batch=rows)
+    def reply(asked: int, new: int) -> None:
+        sample.generate(network, ids[:, :asked].tolist(), max_new=new, stops=set(), batch=rows,
+                        generator=torch.Generator(device))
 
     @torch.no_grad()
     def score() -> ppo.Old:
-        mask = tensors.action_mask(few, start, start + length)
-        now, ref = (rollout.look(m, critic, few, mask, 1.0) for m in (network, reference))
-        return ppo.Old(few, mask, now.logp, ref.logp, now.value, judge.read(judge.model(few)[:, -1]), start,
-                       now.logp, now.value)
+        mask = tensors.action_mask(ids, start, start + length)
+        now, ref = rollout.look(network, critic, ids, mask, 1.0), rollout.look(reference, None, ids, mask, 1.0)
+        given = judge.read(judge.model(ids)[:, -1])
+        return ppo.Old(ids, mask, now.logp, ref.logp, now.value, given, start, now.logp, now.value)
 
-    yield ("training", few, few.numel(), few.numel() * 6 * (trunk + head + mixing), 0, lambda: optimise.update(
-        finetune.sequence_loss(network, few, torch.ones(few.shape, device=device)), [adam]))
-    yield ("prefill", ids, ids.numel(), 2 * ids.numel() * (trunk + mixing) + 2 * rows * head, size * (trunk + head),
-           torch.no_grad()(lambda: twin.logits(twin.model(ids, model.Cache(c, rows, length, device))[:, -1])))
-    steps = length - cut - 2                        # of decoding, five eighths of the length in sight on average
-    yield ("decoding", ids, rows * steps, 2 * rows * steps * (trunk + head + 1.25 * mixing),
+    all_tokens, steps = rows * length, length - cut - 1
+    yield ("training", all_tokens, 6 * all_tokens * (trunk + head + mixing), 0, lambda: optimise.update(
+        finetune.sequence_loss(network, ids, torch.ones(ids.shape, device=device)), [adam]))
+    yield ("prefill", all_tokens, 2 * all_tokens * (trunk + mixing) + 2 * rows * head, size * (trunk + head),
+           partial(reply, length, 1))
+    yield ("decoding", rows * steps, 2 * rows * steps * (trunk + head + 1.25 * mixing),        # 5/8 of length in sight
            steps * size * (trunk + head + 1.25 * rows * mixing * c.num_key_value_heads / c.num_attention_heads),
-           partial(reply, ids, steps + 2), partial(reply, ids, 2))
-    yield "rollout", few, few.numel(), 0, 0, partial(reply, few, length - cut)
-    yield "scoring", few, few.numel(), 0, 0, score
-    yield "update", few, few.numel(), 0, 0, lambda: train_ppo.learn(
-        network, critic, adam, score(), ppo.ppo_loss, train_ppo.Config(minibatch=half), 1.0, Random(0)), score
-
-
-def draw(figure, axes, found: list[tuple], path: Path) -> None:
-    """Tokens a second against rows, a panel for each work, a line for each shape and length."""
-    for axis, work in zip(axes[0], ("training", "prefill", "decoding"), strict=True):
-        some = [row for row in found if row[1] == work]
-        pictures.lines(axis, work, "rows", {f"{name}, {length} tokens": [
-            (row[2], row[6]) for row in some if (row[0], row[3]) == (name, length)]
-            for name, length in dict.fromkeys((row[0], row[3]) for row in some)}, ylabel="tokens a second")
-        axis.set(xscale="log", yscale="log")
-    pictures.save(figure, path.with_suffix(".png"))
+           partial(reply, cut, steps + 1), partial(reply, cut, 1))
+    yield "PPO: rollout", all_tokens, 0, 0, partial(reply, cut, length - cut)
+    yield "PPO: scoring", all_tokens, 0, 0, score
+    yield "PPO: update", all_tokens, 0, 0, lambda: train_ppo.learn(
+        network, critic, adam, score(), ppo.ppo_loss, cfg, 1.0, random.Random(0)), score
