@@ -65,10 +65,11 @@ def timed(repeats: int, job: Callable, less: Callable = lambda: None) -> tuple[f
         torch.cuda.reset_peak_memory_stats()
     with suppress(torch.OutOfMemoryError):                  # then it is not a number
         times = []
-        for _ in range(repeats + 1):                        # the first warms up
-            times += [clock(), job(), clock(), less(), clock()][::2]
-        low, ms, high = quantiles([2 * b - a - c for a, b, c in zip(*[iter(times[3:])] * 3, strict=True)])
-        return 1e3 * ms, 500 * (high - low), torch.cuda.max_memory_allocated() / 2**30
+        for _ in range(repeats + 1):
+            begin, _, middle, _, end = clock(), job(), clock(), less(), clock()
+            times.append(1e3 * (2 * middle - begin - end))
+        low, ms, high = quantiles(times[1:])                # the first was to warm up
+        return ms, (high - low) / 2, torch.cuda.max_memory_allocated() / 2**30
     return (float("nan"),) * 3
 
 
