@@ -1,7 +1,8 @@
 """A transformer in the Llama/Qwen3 form, its cache and a head of one number, by Hugging Face's names. Knows no text.
 
 B rows, T positions, C channels, H heads, K key-value heads, D head width, V vocabulary, L cache slots."""
-from collections.abc import Callable
+import copy
+from collections.abc import Callable, Iterator
 
 import torch
 import torch.nn.functional as F
@@ -37,6 +38,13 @@ class Cache:
         for store, new in zip(self.layers[layer], (k, v), strict=True):
             store[row, :, slot] = new.transpose(1, 2).to(store.dtype)                             # (B, T, K, D)
         return self.layers[layer]
+
+    def split(self, size: int) -> Iterator["Cache"]:
+        """Views of so many rows each: what is written there is written here."""
+        for rows in (slice(start, start + size) for start in range(0, len(self.position), size)):
+            part = copy.copy(self)
+            part.layers = [(k[rows], v[rows]) for k, v in self.layers]
+            yield part
 
     def select(self, rows: Tensor) -> None:
         self.layers, self.position = [(k[rows], v[rows]) for k, v in self.layers], self.position[rows]
@@ -99,11 +107,17 @@ class Transformer(nn.Module):
         super().__init__()
         self.config, self.embed_tokens = config, nn.Embedding(config.vocab_size, config.hidden_size)
         self.layers = nn.ModuleList(Block(config, i) for i in range(config.num_hidden_layers))
-        self.norm, self.micro_batch = RMSNorm(config.hidden_size, config.rms_norm_eps), 2 ** 30   # rows at a time
+        self.norm = RMSNorm(config.hidden_size, config.rms_norm_eps)
+        self.micro_batch = 64           # rows at a time, but in decoding: more fall out of a CPU's caches
         self.apply(init_weights)
 
     def forward(self, ids: Tensor, cache: Cache | None = None, seen: int | None = None) -> Tensor:
-        return self.run(ids, cache, seen) if cache else in_slices(self.run, ids, size=self.micro_batch)     # (B, T, C)
+        if cache is None:
+            return in_slices(self.run, ids, size=self.micro_batch)                                # (B, T, C)
+        if seen is None:
+            size = self.micro_batch
+            return torch.cat([self.run(*some) for some in zip(ids.split(size), cache.split(size), strict=True)])
+        return self.run(ids, cache, seen)
 
     def run(self, ids: Tensor, cache: Cache | None = None, seen: int | None = None) -> Tensor:
         c, device = self.config, ids.device

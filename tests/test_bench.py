@@ -7,7 +7,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from minicai.tools import bench
 
-WORKS = ["training", "prefill", "decoding", "rollout", "scoring", "update"]
+WORKS = ["training", "prefill", "decoding", "PPO: rollout", "PPO: scoring", "PPO: update"]
 
 
 def counted(job):
@@ -22,29 +22,34 @@ def test_the_operations_of_each_work_are_those_that_torch_counts(tiny):
     works = {work: rest for work, *rest in bench.works(model, 16, 64)}
     attention = 3 * 8 * 6 * 64                                    # L H D T
     for work, share in (("training", 6), ("prefill", 2), ("decoding", 2.5)):
-        ids, tokens, operations, _, job, *less = works[work]
+        tokens, operations, _, job, *less = works[work]
         assert counted(job) - sum(map(counted, less)) == operations - share * attention * tokens, work
     weights = sum(p.numel() for n, p in model.named_parameters() if p.ndim == 2)               # fp32, the head tied
-    assert works["prefill"][3] == 4 * weights and works["training"][1] == 4 * 64 and works["prefill"][1] == 16 * 64
-    assert works["decoding"][3] == 46 * (4 * weights + 16 * 4 * 3 * 2 * 2 * 6 * 40)            # 40 slots on average
+    assert [works[work][0] for work in WORKS] == [16 * 64, 16 * 64, 16 * 47] + [16 * 64] * 3
+    assert works["prefill"][2] == 4 * weights
+    assert works["decoding"][2] == 47 * (4 * weights + 16 * 4 * 3 * 2 * 2 * 6 * 40)            # 40 slots on average
 
 
 def test_one_command_writes_table_json_and_picture(tmp_path, capsys, monkeypatch, tiny):
     picture = [f"--picture={tmp_path / 'bench.png'}"] * (importlib.util.find_spec("matplotlib") is not None)
     monkeypatch.setitem(bench.SHAPES, "toy", tiny().config)
     bench.main([f"--out={tmp_path / 'bench.json'}", *picture, *"--rows=3 --length=64 --repeats=2 --device=cpu".split()])
-    found = json.loads((tmp_path / "bench.json").read_text())
-    assert [row["work"] for row in found["results"]] == WORKS * 4 and found["machine"] in capsys.readouterr().out
-    for row in found["results"]:
-        assert row["tokens/s"] * row["ms"] > 0 and row["spread"] >= 0 and (row["allowed"] or 1) > 0
-        if row["work"] in ("training", "rollout"):
+    said, found = capsys.readouterr().out, json.loads((tmp_path / "bench.json").read_text())
+    assert [row["work"] for row in found["found"]] == WORKS * 4 and said.startswith(found["machine"])
+    assert all(f"| {work}, toy, 3 x 64" in said for work in WORKS)
+    for row in found["found"]:
+        assert row["tokens/s"] * row["ms"] > 0 and row["+-"] >= 0 and (row["allowed"] or 1) > 0
+        if row["work"] != "decoding":
             assert row["tokens/s"] * row["ms"] == pytest.approx(1000 * row["rows"] * row["length"])
-    assert {(row["rows"], row["length"]) for row in found["results"]} == {(1, 16), (1, 64), (3, 16), (3, 64)}
+    assert {(row["rows"], row["length"]) for row in found["found"]} == {(1, 16), (1, 64), (3, 16), (3, 64)}
     assert all((tmp_path / f"bench.{kind}").stat().st_size > 1000 for kind in ("png", "svg") if picture)
 
 
 def test_a_time_is_the_median_of_the_repeats_after_the_first_without_what_is_taken_off(monkeypatch):
-    times = iter([9000.0, 1000.0, 500.0, 100.0, 700.0, 200.0, 900.0, 300.0])
-    monkeypatch.setattr(bench, "clock", lambda job: next(times))
-    ms, spread, _ = bench.timed(3, None, None)
-    assert ms == 500 and spread == pytest.approx(100)                                          # 400, 500, 600
+    seconds, now = iter([9.0, 1.0, 0.5, 0.1, 0.7, 0.2, 0.9, 0.3]), [0.0]
+    monkeypatch.setattr(bench, "clock", lambda: now[0])
+
+    def job():
+        now[0] += next(seconds)
+    ms, spread, _ = bench.timed(3, job, job)
+    assert ms == pytest.approx(500) and spread == pytest.approx(100)                           # 400, 500, 600

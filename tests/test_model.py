@@ -80,6 +80,7 @@ def test_a_change_at_t_changes_nothing_before_t_and_pads_change_nothing_at_all(m
 def test_with_a_cache_uneven_rows_go_on_as_if_each_were_alone(tiny, switches):
     model, length = tiny(**switches), torch.tensor([2, 4])
     whole, cache = model(IDS), models.Cache(model.config, 2, 10, IDS.device)
+    model.model.micro_batch = 1                                                          # row by row into the cache
     prompts = torch.where(torch.arange(4) < length[:, None], IDS[:, :4], 50)             # row 0 padded to row 1's width
     close(model(prompts, cache)[:, :2], whole[:, :2], atol=1e-5, rtol=1e-5)
     cache.position = length.clone()

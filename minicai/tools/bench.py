@@ -9,7 +9,7 @@ from itertools import product
 from statistics import quantiles
 
 import torch
-from torch.utils.benchmark import timer as clock                # waits until a GPU has done what it was given to do
+from torch.utils.benchmark import timer as clock  # waits until a GPU has done what it was given to do
 from tqdm import tqdm
 
 import train_ppo
@@ -79,6 +79,7 @@ def works(network: model.LanguageModel, rows: int, length: int) -> Iterator[tupl
     ids, start = torch.randint(c.vocab_size, (rows, length), device=device), torch.full((rows,), cut, device=device)
     reference, judge = (deepcopy(network).requires_grad_(False) for _ in "rj")
     critic, judge = model.ScalarModel(network.model).to(device), model.ScalarModel(judge.model).to(device)
+    network.model.micro_batch = rows                                                       # nothing is computed twice
     adam, size = optimise.adamw([{"params": list(network.parameters())}], 0.0), shape.compute_dtype(c, device).itemsize
     cfg, head = train_ppo.Config(minibatch=-(-rows // 2)), c.vocab_size * c.hidden_size
     trunk = sum(weight.numel() for weight in network.model.layers.parameters() if weight.ndim == 2)

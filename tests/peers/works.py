@@ -66,6 +66,7 @@ def ppo_work(args, model: LanguageModel, shared: bool, dtype: str, prompts: list
     """One iteration of ours: rollout, scores, advantages, two epochs of one minibatch."""
     policy = LanguageModel(replace(model.config, dtype=dtype)).to(args.device)
     policy.load_state_dict(model.state_dict())
+    policy.model.micro_batch = args.rows                                       # nothing is computed twice
     reference = copy.deepcopy(policy).requires_grad_(False)
     judge = ScalarModel(copy.deepcopy(reference.model)).to(args.device)
     critic = (ScalarModel(policy.model) if shared else Apart(policy)).to(args.device)
@@ -115,6 +116,7 @@ def compare_sft(args, model: LanguageModel, tokenizer, turns: int) -> tuple:
     def step(dtype: str):
         own = LanguageModel(replace(model.config, dtype=dtype)).to(args.device)
         own.load_state_dict(model.state_dict())
+        own.model.micro_batch = 2 * args.rows
         optimiser = adamw([{"params": list(own.parameters())}], 3e-4)
         return lambda: update(sequence_loss(own, ids, torch.ones(ids.shape, device=args.device)), [optimiser])
     config = trl.SFTConfig(**settings(args), per_device_train_batch_size=args.rows, max_steps=turns, max_length=None)
@@ -130,6 +132,7 @@ def compare_reward(args, model: LanguageModel, tokenizer, turns: int) -> tuple:
     def step(dtype: str):
         own = LanguageModel(replace(model.config, dtype=dtype))
         own.load_state_dict(model.state_dict())
+        own.model.micro_batch = 2 * args.rows
         judge = ScalarModel(own.model).to(args.device)
         optimiser = adamw([{"params": list(judge.parameters())}], 3e-4)
         label = torch.ones(args.rows, device=args.device)
@@ -152,6 +155,7 @@ def compare_generate(args, model: LanguageModel, tokenizer, turns: int) -> tuple
     def ours(dtype: str):
         own = LanguageModel(replace(model.config, dtype=dtype)).to(args.device).eval()
         own.load_state_dict(model.state_dict())
+        own.model.micro_batch = 2 * args.rows
         return lambda: generate(own, ids.tolist(), max_new=args.new, stops=set(), generator=generator, batch=args.rows)
 
     def theirs(watch) -> None:
