@@ -69,7 +69,6 @@ def skills(result: dict) -> dict[str, dict]:
 
 
 def print_tables(result: dict, run: Path) -> None:
-    """The whole evaluation on the screen."""
     for key, title in (("t1", "temperature 1"), ("greedy", "greedy")):
         rows = {name: found[key] for name, found in result["models"].items()}
         print(f"\nGold judge, {result['split']} requests, {title}\n{measure.table(rows, result['probes'])}")

@@ -51,7 +51,6 @@ def reward_report(world: World, requests: list[Request], items: list[Comparison]
 
 
 def reward_table(report: dict) -> str:
-    """The reward model's report in a few lines."""
     lines = [f"  {who:6} accuracy {100 * row['accuracy']:5.1f}% on {row['pairs']} pairs" if row["accuracy"] is not None
              else f"  {who:6} no pair to tell" for who, row in report.items() if who != "calibration"]
     for i, who in enumerate(("ai", "human")):

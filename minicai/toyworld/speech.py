@@ -87,6 +87,5 @@ def preference(concept: Concept, request: Request, a: str, b: str) -> float:
 
 
 def judgement(concept: Concept, request: Request, a: str, b: str) -> str:
-    """The judge's reasoning, up to the choice."""
     noun, better = request.fields["noun"], TALK["better"][int(2 * preference(concept, request, a, b))]
     return TALK["judgement"].format(noun=noun, reading=reading(concept, noun), a=LABELS[a], b=LABELS[b], better=better)

@@ -68,7 +68,6 @@ def odds(item: feedback.Comparison) -> torch.Tensor:
 
 
 def rlhf(bench: Bench) -> dict[str, Row]:
-    """Two starts, each with RL by labels of people and by those of the constitution."""
     def begin(start: str) -> Row:
         run, file = bench.take(start, "base"), bench.constitution("mixed", bench.principles()["mixed"])
         if start == "base":
@@ -94,9 +93,7 @@ def rlhf(bench: Bench) -> dict[str, Row]:
 
 
 def overoptimise(bench: Bench) -> dict[str, Row]:
-    """PPO and best of n at growing distance from SL."""
     def answered(writer: assistant.Assistant, asked: list[world.Request]) -> tuple[torch.Tensor, list[str], list[str]]:
-        """Scores, verdicts and answers."""
         learned = checkpoint.load_model(bench.run / "rm", model.ScalarModel, bench.device)
         texts = writer.reply([[("user", q.prompt)] for q in asked])
         said = [gold.verdict(bench.world, q, text) for q, text in zip(asked, texts, strict=True)]

@@ -14,7 +14,6 @@ STEPS, TEMPERATURE = 6, SCRIPTS["sl"].Config().temperature       # of revision: 
 
 
 def steer(bench: Bench) -> dict[str, Row]:
-    """Gold harm by category, each principle deleted in turn."""
     narrow = dict(zip(bench.world.categories, bench.principles()["narrow"], strict=True))
 
     def trained(deleted: str, stage: str) -> Row:
@@ -39,7 +38,6 @@ def steer(bench: Bench) -> dict[str, Row]:
 
 
 def revisions(bench: Bench) -> dict[str, Row]:
-    """Harm after each of four revisions, and after SL on them."""
     lists = bench.principles()
 
     def harm(principles: list[str], critique: bool) -> Row:
@@ -83,7 +81,6 @@ def verdicts(embedded: world.World, items: list[revise.Revision]) -> list[tuple[
 
 
 def priority(bench: Bench) -> dict[str, Row]:
-    """Pairs on which principles disagree, judged with sections and without."""
     concepts, rng = bench.world.concepts, random.Random(bench.seed)
     safety, useful = list(concepts["broad"].principles), list(concepts["engaging"].principles)
 
