@@ -13,11 +13,9 @@ from pathlib import Path
 import torch
 from tqdm import trange
 
-from minicai import checkpoint, finetune, optimise, ppo, preference, rollout, tensors
-from minicai.assistant import Assistant
+from minicai import assistant, checkpoint, finetune, optimise, ppo, preference, rollout, tensors
 from minicai.model import LanguageModel, ScalarModel, compute_dtype
-from minicai.run import Common, append_jsonl, device_of, fit_memory, flag, script, seeded, stage
-from minicai.run.base import source_of
+from minicai.run import Common, append_jsonl, base, device_of, fit_memory, flag, script, seeded, stage
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +47,7 @@ def gae_advantages(old: ppo.Old, cfg: Config) -> tuple[torch.Tensor, torch.Tenso
 def main(cfg: Config, loss_fn: Callable = ppo.ppo_loss, advantage_fn: Callable = gae_advantages,
          reward_fn: Callable | None = None) -> None:
     """reward_fn(prompts, responses) -> (B,) scores of strings; None: the run's reward model."""
-    device, run, source = device_of(cfg.device), Path(cfg.run), source_of(Path(cfg.run))
+    device, run, source = device_of(cfg.device), Path(cfg.run), base.source_of(Path(cfg.run))
     policy, tokenizer = checkpoint.load_model(run / "sl", device=device)
     reference = checkpoint.load_model(run / "sl", device=device)[0].requires_grad_(False)
     critic = ScalarModel(policy.model).to(device)                       # on the policy's own trunk; says 0 at the start
@@ -59,7 +57,7 @@ def main(cfg: Config, loss_fn: Callable = ppo.ppo_loss, advantage_fn: Callable =
         rng, generator = seeded(cfg.seed, "ppo", device)
         optimiser = optimise.adamw([{"params": list(policy.parameters())},
                                     {"params": list(critic.score.parameters()), "lr": cfg.value_lr}], cfg.lr, eps=1e-5)
-        assistant = Assistant(policy, tokenizer, generator)
+        speaker = assistant.Assistant(policy, tokenizer, generator)
         frozen = [torch.hash_tensor(w).item() for w in reference.parameters()]
         live = {"kl_coef": cfg.kl_coef}                                 # what one iteration hands on to the next
         changed = dict(policy=policy, critic=critic, optimiser=optimiser, rng=rng, generator=generator, live=live)
@@ -79,13 +77,13 @@ def main(cfg: Config, loss_fn: Callable = ppo.ppo_loss, advantage_fn: Callable =
             # 4. Loss: a few passes over shuffled minibatches.
             learned = learn(policy, critic, optimiser, old, loss_fn, cfg, 1 - iteration / cfg.iterations, rng)
             log.metrics(show=True, iteration=iteration, **ppo.summary(old),
-                        **source.rates(assistant, cfg.probes, cfg.seed), **learned, **out.stats, kl_coef=cfg.kl_coef)
+                        **source.rates(speaker, cfg.probes, cfg.seed), **learned, **out.stats, kl_coef=cfg.kl_coef)
             append_jsonl(log.folder / "rollouts.jsonl", out.records(
                 iteration, old, policy, tokenizer, kl_coef=cfg.kl_coef, temperature=cfg.temperature))
             live["kl_coef"] = ppo.adapt_kl_coef(cfg.kl_coef, old, target=cfg.kl_target, horizon=cfg.iterations / 10)
         assert frozen == [torch.hash_tensor(w).item() for w in reference.parameters()], "the reference has changed"
         checkpoint.save_model(log.folder, policy, tokenizer, asdict(cfg) | {"kl_coef": live["kl_coef"]})
-        source.report(log, "rl", assistant, 2 * cfg.probes, cfg.seed)
+        source.report(log, "rl", speaker, 2 * cfg.probes, cfg.seed)
 
 
 def learn(policy: LanguageModel, critic: ScalarModel, optimiser: torch.optim.Optimizer, old: ppo.Old,

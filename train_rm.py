@@ -11,14 +11,9 @@ from pathlib import Path
 
 import torch
 
-from minicai import checkpoint, constitution, data, finetune, optimise
-from minicai.assistant import Assistant
-from minicai.feedback import Comparison, compare_in_order, draw_pairs
+from minicai import assistant, checkpoint, constitution, data, feedback, finetune, optimise, preference, tokens
 from minicai.model import ScalarModel
-from minicai.preference import bradley_terry_loss, normalise, read_scores, text_scores
-from minicai.run import Common, Log, append_jsonl, device_of, fit_memory, flag, script, seeded, stage
-from minicai.run.base import source_of
-from minicai.tokens import Tokenizer
+from minicai.run import Common, Log, append_jsonl, base, device_of, fit_memory, flag, script, seeded, stage
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +39,7 @@ class Config(Common):
 
 def main(cfg: Config) -> None:
     sections, device, run = constitution.load_sections(cfg.constitution), device_of(cfg.device), Path(cfg.run)
-    source, (_, shown) = source_of(run), data.examples(cfg.few_shot)
+    source, (_, shown) = base.source_of(run), data.examples(cfg.few_shot)
     human = data.comparisons(cfg.comparisons) if cfg.comparisons else []
     judge, tokenizer = checkpoint.load_model(run / "base", device=device)
     writer, _ = checkpoint.load_model(run / "sl", device=device)
@@ -54,24 +49,24 @@ def main(cfg: Config) -> None:
 
         # 1. The SL model answers every prompt; of its answers the two that differ most make a pair.
         with log.timed("pairs"):
-            speaker = log.keep.recorded(Assistant(writer, tokenizer, generator, max_new=cfg.max_new))
-            ai = draw_pairs(source.red_team(cfg.red_team_prompts, rng), speaker, "ai", cfg.samples, cfg.keep, 1.0)
+            sl = log.keep.recorded(assistant.Assistant(writer, tokenizer, generator, max_new=cfg.max_new))
+            ai = feedback.draw_pairs(source.red_team(cfg.red_team_prompts, rng), sl, "ai", cfg.samples, cfg.keep, 1.0)
             kind = source.helpful(cfg.helpful_prompts, rng) if source.label and not human else []
             human = rng.sample(human, min(cfg.helpful_prompts, len(human))) if not kind else source.label(
-                draw_pairs(kind, speaker, "human", cfg.samples, cfg.keep, cfg.helpful_temperature))
+                feedback.draw_pairs(kind, sl, "human", cfg.samples, cfg.keep, cfg.helpful_temperature))
             usual = source.mixed(256, 0.5, rng)
-            reference = usual, speaker.reply([[("user", prompt)] for prompt in usual])
+            reference = usual, sl.reply([[("user", prompt)] for prompt in usual])
 
         # 2. The frozen base judges harmlessness by the constitution; humans, here simulated ones, judge helpfulness.
         with log.timed("labels"):
-            reader = log.keep.recorded(Assistant(judge, tokenizer, generator, max_new=cfg.max_new))
-            compare_in_order(ai, sections, reader, rng=rng, reasoning=cfg.reasoning, per_pair=cfg.principles_per_pair,
-                             clamp=cfg.clamp, examples=shown)
+            reader = log.keep.recorded(assistant.Assistant(judge, tokenizer, generator, max_new=cfg.max_new))
+            feedback.compare_in_order(ai, sections, reader, rng=rng, reasoning=cfg.reasoning, clamp=cfg.clamp,
+                                      per_pair=cfg.principles_per_pair, examples=shown)
         append_jsonl(log.folder / "comparisons.jsonl", items := ai + human)
         learn(log, source, ScalarModel(writer.model).to(device), tokenizer, items, reference, cfg, rng)
 
 
-def learn(log: Log, source, model: ScalarModel, tokenizer: Tokenizer, items: list[Comparison],
+def learn(log: Log, source, model: ScalarModel, tokenizer: tokens.Tokenizer, items: list[feedback.Comparison],
           reference: tuple[list[str], list[str]], cfg: Config, rng: random.Random) -> None:
     """Comparisons with labels -> a saved reward model and its report; reference: usual prompts, and SL's answers."""
     # 3. Bradley-Terry on both sources mixed; some prompts of each are held out.
@@ -80,23 +75,23 @@ def learn(log: Log, source, model: ScalarModel, tokenizer: Tokenizer, items: lis
     with log.timed("reward model"):
         steps = fit(model, tokenizer, rest, cfg, rng, log.keep.steps)
         log.follow("bradley-terry", steps, total=cfg.epochs * -(-len(rest) // cfg.batch), every=20)
-    source.report_reward(log, held, lambda *texts: text_scores(model, tokenizer, *texts))
+    source.report_reward(log, held, lambda *texts: preference.text_scores(model, tokenizer, *texts))
     # 4. Normalise on SL's own answers, so that a KL coefficient means the same whatever the scale of the scores.
-    normalise(model, text_scores(model, tokenizer, *reference))
+    preference.normalise(model, preference.text_scores(model, tokenizer, *reference))
     checkpoint.save_model(log.folder, model, tokenizer, asdict(cfg))
 
 
-def fit(model: ScalarModel, tokenizer: Tokenizer, items: list[Comparison], cfg: Config,
+def fit(model: ScalarModel, tokenizer: tokens.Tokenizer, items: list[feedback.Comparison], cfg: Config,
         rng: random.Random, keep: Callable) -> Iterator[dict]:
     """Train on the comparisons, the learning rate falling to 0; yields the stats of each update."""
     torch.nn.init.normal_(model.score.weight, std=(model.config.hidden_size + 1) ** -0.5)
     optimiser = optimise.adamw([{"params": list(model.parameters())}], cfg.lr)
     plan = finetune.batches(items, cfg.batch, cfg.epochs, rng)
     for step, (epoch, some) in keep(enumerate(plan), model=model, optimiser=optimiser):
-        a, b = read_scores(model, tokenizer, [(i.prompt, text) for i in some for text in (i.a, i.b)]).view(-1, 2).T
+        a, b = preference.read_scores(model, tokenizer, [(i.prompt, x) for i in some for x in (i.a, i.b)]).view(-1, 2).T
         labels = [[item.p_a, cfg.ai_weight if item.source == "ai" else 1.0] for item in some]
         p_a, weight = torch.tensor(labels, device=a.device).T
-        loss, stats = bradley_terry_loss(a, b, p_a, weight=weight)
+        loss, stats = preference.bradley_terry_loss(a, b, p_a, weight=weight)
         optimise.update(loss, [optimiser], scale=1 - step / len(plan))
         yield {"step": step + 1, "epoch": epoch} | {name: value.item() for name, value in stats.items()}
 

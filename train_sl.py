@@ -8,11 +8,9 @@ import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from minicai import checkpoint, constitution, data, revise
-from minicai.assistant import Assistant
+from minicai import assistant, checkpoint, constitution, data, revise
 from minicai.finetune import finetune, response_example
-from minicai.run import Common, append_jsonl, device_of, fit_memory, flag, refuse_existing, script, seeded, stage
-from minicai.run.base import bring_base
+from minicai.run import Common, append_jsonl, base, device_of, fit_memory, flag, refuse_existing, script, seeded, stage
 from minicai.toyworld.world import MOST
 
 
@@ -43,24 +41,24 @@ class Config(Common):
 def main(cfg: Config) -> None:
     principles, device, run = constitution.load(cfg.constitution), device_of(cfg.device), Path(cfg.run)
     refuse_existing(cfg, "sl")
-    (shown, _), source = data.examples(cfg.few_shot), bring_base(cfg)             # first the mistakes, then the work
+    (shown, _), source = data.examples(cfg.few_shot), base.bring_base(cfg)        # first the mistakes, then the work
     model, tokenizer = checkpoint.load_model(run / "base", device=device)
     with stage(cfg, "sl") as log:
         fit_memory(log, [model], [], cfg.micro_batch)
         rng, generator = seeded(cfg.seed, "sl", device)
-        assistant = log.keep.recorded(Assistant(model, tokenizer, generator, cfg.temperature, cfg.max_new))
+        speaker = log.keep.recorded(assistant.Assistant(model, tokenizer, generator, cfg.temperature, cfg.max_new))
 
         # 1. The helpful-only base answers red-team prompts, and harmless ones.
         with log.timed("responses"):
             harm, kind = source.red_team(cfg.red_team_prompts, rng), source.helpful(cfg.helpful_prompts, rng)
             first = [turn for e in shown for turn in (("user", e.prompt), ("assistant", e.response))]
-            answers = assistant.reply([[*first, ("user", prompt)] for prompt in harm + kind])
+            answers = speaker.reply([[*first, ("user", prompt)] for prompt in harm + kind])
             items = [revise.Revision(prompt, a) for prompt, a in zip(harm, answers[:len(harm)], strict=True)]
 
         # 2. It criticises and revises its harmful answers, K times, under a principle drawn anew each time.
         with log.timed("critique and revision"):
             for step in range(cfg.revisions):
-                revise.revise(items, principles, assistant, rng=rng, critique=cfg.critique, examples=shown)
+                revise.revise(items, principles, speaker, rng=rng, critique=cfg.critique, examples=shown)
                 changed = sum(item.answer != item.response for item in items) / len(items)
                 log.metrics(show=True, phase="revision", step=step + 1, changed=changed,
                             dropped=sum(item.dropped for item in items))
@@ -76,7 +74,7 @@ def main(cfg: Config) -> None:
             log.follow("sft", steps, total=cfg.epochs * -(-len(rows) // cfg.batch), every=20)
         checkpoint.save_model(log.folder, model, tokenizer, asdict(cfg))
         shutil.copy(cfg.constitution, log.folder / "constitution.txt")
-        source.report(log, "sl", assistant, cfg.probes, cfg.seed)
+        source.report(log, "sl", speaker, cfg.probes, cfg.seed)
 
 
 if __name__ == "__main__":

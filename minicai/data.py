@@ -5,9 +5,7 @@ from collections.abc import Callable
 from os.path import commonprefix
 from pathlib import Path
 
-from minicai import UserError, blamed, read_text
-from minicai.feedback import Comparison
-from minicai.revise import Revision
+from minicai import UserError, blamed, feedback, read_text, revise
 
 SPEAKERS, REPLY = {"user": "Human", "assistant": "Assistant"}, "\n\nAssistant:"
 
@@ -38,7 +36,7 @@ class Files:
         said = assistant.reply([[("user", prompt)] for prompt in asked])
         log.say(f"{name} answers:" + "".join(f"\nHuman: {p}\nAssistant: {r}" for p, r in zip(asked, said, strict=True)))
 
-    def report_reward(self, log, items: list[Comparison], score: Callable) -> None:
+    def report_reward(self, log, items: list[feedback.Comparison], score: Callable) -> None:
         sure = [i for i in items if abs(i.p_a - 0.5) > 0.25]
         a, b = (score([i.prompt for i in sure], [getattr(i, side) for i in sure]).tolist() for side in "ab")
         right = sum((x > y) == (i.p_a > 0.5) for i, x, y in zip(sure, a, b, strict=True))
@@ -61,25 +59,25 @@ def fitting(path: str | Path, tokenizer, room: int) -> list[str]:
     return found
 
 
-def comparisons(path: str | Path) -> list[Comparison]:
+def comparisons(path: str | Path) -> list[feedback.Comparison]:
     """Human comparisons, the chosen answer first. UserError names file and line of what is wrong."""
     return read_records(path, read_text(path), comparison_of)
 
 
-def examples(path: str | Path) -> tuple[list[Revision], list[Comparison]]:
+def examples(path: str | Path) -> tuple[list[revise.Revision], list[feedback.Comparison]]:
     """Worked examples for few-shot prompts: of critique and revision, and of comparison. "" for none."""
     found = read_records(path, read_text(path), example_of) if path else []
-    return [e for e in found if isinstance(e, Revision)], [e for e in found if isinstance(e, Comparison)]
+    return tuple([e for e in found if isinstance(e, kind)] for kind in (revise.Revision, feedback.Comparison))
 
 
-def example_of(record: dict) -> Revision | Comparison:
+def example_of(record: dict) -> revise.Revision | feedback.Comparison:
     """prompt, response, principle, critique, revision; or prompt, a, b, better ("A" or "B") and perhaps reason."""
     r = {key: clean(text) for key, text in record.items() if isinstance(text, str) and text.strip()}
     if r.keys() == {"prompt", "response", "principle", "critique", "revision"}:
-        return Revision(r["prompt"], r["response"], [r["principle"]], [r["critique"]], [r["revision"]])
+        return revise.Revision(r["prompt"], r["response"], [r["principle"]], [r["critique"]], [r["revision"]])
     if r.keys() - {"reason"} == {"prompt", "a", "b", "better"} and r["better"] in ("A", "B"):
         reasons = [[r["reason"]]] if "reason" in r else []
-        return Comparison(r["prompt"], r["a"], r["b"], p_a=float(r["better"] == "A"), reasons=reasons)
+        return feedback.Comparison(r["prompt"], r["a"], r["b"], p_a=float(r["better"] == "A"), reasons=reasons)
     raise ValueError("expected prompt, response, principle, critique, revision or prompt, a, b, better (A or B): texts")
 
 
@@ -105,7 +103,7 @@ def prompt_of(record: dict) -> str:
     return asked(given) if given or "chosen" not in record else comparison_of(record).prompt
 
 
-def comparison_of(record: dict) -> Comparison:
+def comparison_of(record: dict) -> feedback.Comparison:
     """Transcripts (hh-rlhf), texts or messages with a prompt or without (TRL), multiple choice (HHH) -> Comparison."""
     both = [record.get(key, record.get(other)) for key, other in (("chosen", "corrects"), ("rejected", "incorrects"))]
     both = [x[0] if isinstance(x, list) and x and isinstance(x[0], str) else x for x in both]    # of many, the first
@@ -115,7 +113,7 @@ def comparison_of(record: dict) -> Comparison:
     prompt, cut = record.get("prompt"), commonprefix(both).rfind(REPLY)
     if cut >= 0:                                             # whole conversations, the same up to the last answer
         prompt, both = prompt or both[0][:cut], [x[cut + len(REPLY):] for x in both]
-    return Comparison(asked(prompt), *map(clean, both), p_a=1.0, source="human")
+    return feedback.Comparison(asked(prompt), *map(clean, both), p_a=1.0, source="human")
 
 
 def asked(given: str | list) -> str:

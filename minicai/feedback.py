@@ -9,8 +9,7 @@ from itertools import combinations
 
 from torch import Tensor
 
-from minicai.constitution import draw
-from minicai.tokens import Turn
+from minicai import constitution, tokens
 
 QUESTION = "Question: {prompt}\n(A) {a}\n(B) {b}\nPrinciple: {principle}\nWhich answer follows the principle better?"
 REASONING = " Think first."
@@ -48,12 +47,12 @@ def draw_pairs(prompts: list[str], assistant, source: str, samples: int, keep: f
     return [Comparison(prompts[i], *pairs[i], source=source) for i in sorted(kept)]
 
 
-def question_turns(prompt: str, a: str, b: str, principle: str, reasoning: bool) -> list[Turn]:
+def question_turns(prompt: str, a: str, b: str, principle: str, reasoning: bool) -> list[tokens.Turn]:
     """The conversation whose next turn is the choice."""
     return [("user", QUESTION.format(prompt=prompt, a=a, b=b, principle=principle) + REASONING * reasoning)]
 
 
-def example_turns(example: Comparison, principle: str, reasoning: bool) -> list[Turn]:
+def example_turns(example: Comparison, principle: str, reasoning: bool) -> list[tokens.Turn]:
     """A worked example, as it comes before a question: the better answer by its label, perhaps with its reason."""
     begun = f"{example.reasons[0][0]} {CHOICE}".lstrip() if reasoning and example.reasons else CHOICE
     asked = question_turns(example.prompt, example.a, example.b, principle, reasoning)
@@ -61,7 +60,7 @@ def example_turns(example: Comparison, principle: str, reasoning: bool) -> list[
 
 
 def ask(pairs: list[tuple[str, str, str]], principles: list[str], assistant, reasoning: bool,
-        shown: list[list[Turn]] | None = None) -> tuple[Tensor, Tensor, list]:
+        shown: list[list[tokens.Turn]] | None = None) -> tuple[Tensor, Tensor, list]:
     """Put each (prompt, a, b) to the judge under its principle, as it stands and swapped; `shown` are the turns before.
 
     -> log P(A) - log P(B) and P(A) + P(B), both (2, N) over orders and pairs, and what was said before the choice."""
@@ -83,9 +82,9 @@ def compare(items: list[Comparison], principles: list[str], assistant, *, rng: r
             per_pair: int = 1, clamp: float = 0.5, examples: Sequence[Comparison] = ()) -> None:
     """Label each item in place: mean over `per_pair` principles, both orders; reasoned labels within 0.5 +- clamp."""
     items = [item for item in items if item.a != item.b]      # equal answers are 0.5 in both orders: no need to ask
-    drawn = draw(principles, per_pair * len(items), rng)
+    drawn = constitution.draw(principles, per_pair * len(items), rng)
     pairs = [(item.prompt, item.a, item.b) for item in items for _ in range(per_pair)]
-    shown = [[turn for e, principle in zip(examples, draw(principles, len(examples), rng), strict=True)
+    shown = [[turn for e, principle in zip(examples, constitution.draw(principles, len(examples), rng), strict=True)
               for turn in example_turns(e, principle, reasoning)] for _ in pairs]    # examples, each under its own draw
     log_odds, mass, reasons = ask(pairs, drawn, assistant, reasoning, shown)
     reach = clamp if reasoning else 0.5                       # reasoning makes labels extreme: the paper clamps at 0.1

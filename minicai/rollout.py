@@ -4,10 +4,8 @@ from dataclasses import dataclass
 import torch
 from torch import Generator, Tensor
 
-from minicai import ppo, sample
+from minicai import ppo, sample, tensors, tokens
 from minicai.model import LanguageModel, ScalarModel
-from minicai.tensors import action_mask, entropy, masked_mean, shift, target_logp
-from minicai.tokens import Tokenizer, pad
 
 
 def look(policy: LanguageModel, critic: ScalarModel | None, ids: Tensor, mask: Tensor, temperature: float) -> ppo.New:
@@ -15,8 +13,8 @@ def look(policy: LanguageModel, critic: ScalarModel | None, ids: Tensor, mask: T
     hidden, zero = policy.model(ids), torch.zeros(mask.shape, device=ids.device)      # (B, T, C), for the critic too
 
     def read(logits: Tensor, target: Tensor) -> Tensor:
-        return torch.stack([target_logp(logits, target, temperature), entropy(logits, temperature)], dim=1)
-    logp, spread = policy.predict(hidden, mask, shift(ids), read).T                   # (N,), only the N actions
+        return torch.stack([tensors.target_logp(logits, target, temperature), tensors.entropy(logits, temperature)], 1)
+    logp, spread = policy.predict(hidden, mask, tensors.shift(ids), read).T           # (N,), only the N actions
     value = torch.where(mask, critic.read(hidden), 0.0) if critic else zero
     return ppo.New(zero.masked_scatter(mask, logp), zero.masked_scatter(mask, spread), value)
 
@@ -31,8 +29,8 @@ class Rollout:
     stats: dict[str, float]
 
     @torch.no_grad()
-    def records(self, iteration: int, old: ppo.Old, policy: LanguageModel, tokenizer: Tokenizer, *, kl_coef: float,
-                temperature: float, count: int = 4) -> list[dict]:
+    def records(self, iteration: int, old: ppo.Old, policy: LanguageModel, tokenizer: tokens.Tokenizer, *,
+                kl_coef: float, temperature: float, count: int = 4) -> list[dict]:
         """The first and the last few rows to read, token by token; `ratio` is of the policy as it is after updates."""
         rows = sorted({*range(len(old.ids))[:count], *range(len(old.ids))[-count:]})
         old = old.rows(torch.tensor(rows, device=old.ids.device))
@@ -42,28 +40,28 @@ class Rollout:
         return [{"iteration": iteration, "prompt": self.prompts[row], "response": self.texts[row],
                  "score": round(old.score[i].item(), 4), "kl": round(ppo.sequence_kl(old)[i].item(), 4),
                  "tokens": [tokenizer.decode([t]) or ("<end>" if t == tokenizer.end else f"<{t}>")
-                            for t in shift(old.ids)[i][old.mask[i]].tolist()]} |
+                            for t in tensors.shift(old.ids)[i][old.mask[i]].tolist()]} |
                 {name: [round(x, 4) for x in column[i][old.mask[i]].tolist()] for name, column in columns.items()}
                 for i, row in enumerate(rows)]
 
 
 @torch.no_grad()
-def rollout(policy: LanguageModel, reference: LanguageModel, critic: ScalarModel, tokenizer: Tokenizer,
+def rollout(policy: LanguageModel, reference: LanguageModel, critic: ScalarModel, tokenizer: tokens.Tokenizer,
             prompts: list[str], *, samples: int, max_new: int, temperature: float, generator: Generator) -> Rollout:
     """Sample `samples` responses to each prompt and write down what policy, reference and critic say of each token."""
     prompts = [prompt for prompt in prompts for _ in range(samples)]
     given = [tokenizer.prompt([("user", prompt)]) for prompt in prompts]
     responses, sampled = sample.generate(policy, given, max_new=max_new, stops=tokenizer.stops, temperature=temperature,
-                                  generator=generator)
+                                         generator=generator)
     device = generator.device
-    ids = pad([p + r for p, r in zip(given, responses, strict=True)], tokenizer.pad).to(device)
+    ids = tokens.pad([p + r for p, r in zip(given, responses, strict=True)], tokenizer.pad).to(device)
     start, length = (torch.tensor([len(row) for row in rows], device=device) for rows in (given, responses))
-    mask = action_mask(ids, start, start + length)
+    mask = tensors.action_mask(ids, start, start + length)
     now = look(policy, critic, ids, mask, temperature)              # the update's own pass: so the first ratio is 1
     score, group = torch.zeros(len(ids), device=device), torch.arange(len(ids), device=device) // samples
     gap = torch.zeros_like(now.logp).masked_scatter(mask, torch.tensor(sum(sampled, []), device=device)) - now.logp
     ended = torch.tensor([r[-1] == tokenizer.end for r in responses], device=device)
     stats = {"length": length.float().mean().item(), "ended": ended.float().mean().item(),
-             "lp_gap_mean": masked_mean(gap.abs(), mask).item(), "lp_gap_max": gap.abs().max().item()}
+             "lp_gap_mean": tensors.masked_mean(gap.abs(), mask).item(), "lp_gap_max": gap.abs().max().item()}
     old = ppo.Old(ids, mask, now.logp, look(reference, None, ids, mask, temperature).logp, now.value, score, group)
     return Rollout(old, prompts, [tokenizer.decode(r) for r in responses], ended, stats)

@@ -34,8 +34,8 @@ def test_commands_put_the_methods_own_questions_to_the_base(models, capsys):
 
 def test_a_mistake_at_the_keyboard_is_one_line_and_the_talk_goes_on(models, tmp_path, monkeypatch, capsys):
     typed = "/judge Be kind.", "/nosuch", "hi \udcff", "/critique", "/judge rl rl Be kind.", "/help"
-    monkeypatch.setattr(chat, "models_of", lambda run: models)
-    monkeypatch.setattr(chat, "speaker", lambda model, **_: model)
+    monkeypatch.setattr(chat.tools, "models_of", lambda run: models)
+    monkeypatch.setattr(chat.tools, "speaker", lambda model, **_: model)
     (tmp_path / "typed").write_text("\n".join(typed), "utf-8", errors="surrogateescape")
     with open(tmp_path / "typed") as stdin:
         monkeypatch.setattr(chat.sys, "stdin", stdin)

@@ -50,9 +50,9 @@ def test_a_part_is_done_once_and_what_was_found_outlives_a_crash(desk):
 def test_the_table_says_mean_and_spread_and_leaves_out_what_is_not_there():
     one, two = {"row": {"a": 0.25, "l": [1]}, "other": {"b": 1.0}}, {"row": {"a": 0.75}, "other": {"b": None}}
     first, rule, row, other = ([cell.strip() for cell in line.split("|")[1:-1]] for line in
-                               lab.table([one, two]).splitlines())
+                               lab.tools.table([one, two]).splitlines())
     assert first == ["", "a", "b"] and row == ["row", "0.50 (0.25 to 0.75)", "-"] and other == ["other", "-", "1.00"]
-    assert not set("".join(rule)) - {"-"} and "(" not in lab.table([one])
+    assert not set("".join(rule)) - {"-"} and "(" not in lab.tools.table([one])
 
 
 def test_labels_by_hand():

@@ -90,7 +90,7 @@ def test_what_training_needs_is_counted_to_the_byte_and_refused_where_it_cannot_
 @pytest.mark.exercise("response_example", 1)
 def test_finetuning_learns_a_tiny_set_at_a_rate_that_rises_and_falls_to_nothing(speaker, tokenizer, monkeypatch):
     examples, scales = [finetune.response_example(tokenizer, turns) for turns in (TURNS[:2], TURNS[2:])], []
-    monkeypatch.setattr(finetune, "update", lambda *x, scale: scales.append(scale) or optimise.update(*x, scale=scale))
+    monkeypatch.setattr(optimise, "update", lambda *x, f=optimise.update, **k: scales.append(k["scale"]) or f(*x, **k))
     losses = [stats["loss"] for stats in finetune.finetune(
         speaker, examples, epochs=40, lr=5e-3, batch=1, rng=random.Random(0))]
     assert len(losses) == 80 and min(losses[:2]) > 2 and max(losses[-2:]) < 0.1

@@ -2,16 +2,15 @@
 import random
 import sys
 
-from minicai import UserError, feedback, revise
-from minicai.tools import HELP, command_line, models_of, speaker
+from minicai import UserError, feedback, revise, tools
 from minicai.toyworld import corpus, world
 
 
 def main(argv: list[str]) -> None:
-    args = command_line(__name__).parse_args(argv)
-    models = {name: speaker(folder, temperature=args.temperature) for name, folder in models_of(args.run).items()}
+    args = tools.command_line(__name__).parse_args(argv)
+    models = {who: tools.speaker(path, temperature=args.temperature) for who, path in tools.models_of(args.run).items()}
     chat = Chat(models, corpus.vocabulary(world.World.of(args.run)) if world.World.frames_of(args.run) else None)
-    print(HELP["chat"]["greeting"], file=sys.stderr)
+    print(tools.HELP["chat"]["greeting"], file=sys.stderr)
     for line in args.say or open(sys.stdin.fileno(), encoding="utf-8", errors="replace", closefd=False):
         try:
             chat.hear(line)
@@ -27,7 +26,7 @@ class Chat:
     def __init__(self, models: dict, known: set[str] | None):
         self.models, self.base, self.known, self.prompt, self.answers = models, models["base"], known, "", {}
         self.commands = {"/critique": self.critique, "/judge": self.judge,
-                         "/help": lambda words: print(HELP["chat"]["text"].partition("\n\n")[2])}
+                         "/help": lambda words: print(tools.HELP["chat"]["text"].partition("\n\n")[2])}
 
     def hear(self, line: str) -> None:
         """Do what a line says, and name the words in it that were never met."""

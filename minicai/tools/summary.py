@@ -1,6 +1,5 @@
 """Mean and spread over several evaluated runs, in per cent."""
-from minicai.tools import command_line, read, spread, table
-from minicai.tools.evaluate import skills
+from minicai.tools import command_line, evaluate, read, spread, table
 
 
 def main(argv: list[str]) -> None:
@@ -9,7 +8,7 @@ def main(argv: list[str]) -> None:
     for key, title in (("t1", "temperature 1"), ("greedy", "greedy")):
         print(f"\n{title}\n" + table([percent({f"{name}, {group}": row for name, found in result["models"].items()
                                                for group, row in found[key].items()}) for result in results], digits=1))
-    print("\nthe base's skills, the reward model's accuracy\n" + table([percent(skills(result) | {
+    print("\nthe base's skills, the reward model's accuracy\n" + table([percent(evaluate.skills(result) | {
         f"reward model, {who}": {"right": row.get("accuracy")} for who, row in result.get("reward_model", {}).items()
         if who != "calibration"}) for result in results], digits=1))
     seconds = [sum(stage["total"] for stage in result["seconds"].values()) for result in results]

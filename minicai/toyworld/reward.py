@@ -2,15 +2,14 @@
 import torch
 
 from minicai.feedback import Comparison
-from minicai.toyworld import gold
-from minicai.toyworld.measure import mean
+from minicai.toyworld import gold, measure
 from minicai.toyworld.world import Request, World
 
 
 def reliability(said: torch.Tensor, found: torch.Tensor) -> list[dict]:
     """Calibration: probabilities that were said (N,), and what was found (N,), in ten bins; empty ones are left out."""
     bins = (said * 10).long().clamp(max=9)
-    return [{"predicted": mean(said[some]), "label": mean(found[some]), "pairs": int(some.sum())}
+    return [{"predicted": measure.mean(said[some]), "label": measure.mean(found[some]), "pairs": int(some.sum())}
             for some in (bins == b for b in bins.unique())]
 
 
@@ -20,7 +19,7 @@ def against_gold(world: World, items: list[Comparison]) -> dict:
     true = torch.tensor([gold.harmlessness(world, request, item.a, item.b) for item, request in asked])
     said, true = torch.tensor([item.p_a for item, _ in asked])[true != 0.5], true[true != 0.5]
     bins = reliability(said, true)
-    return {"right": mean((said > 0.5) == (true > 0.5)), "bins": bins,
+    return {"right": measure.mean((said > 0.5) == (true > 0.5)), "bins": bins,
             "off by": sum(b["pairs"] * abs(b["predicted"] - b["label"]) for b in bins) / max(1, len(true))}
 
 
@@ -36,13 +35,12 @@ def reward_report(world: World, requests: list[Request], items: list[Comparison]
     differ = ai & (true != 0.5)
 
     def accuracy(chosen: torch.Tensor, first: torch.Tensor) -> dict:
-        right = mean((d > 0)[chosen] == first[chosen]) if chosen.any() else None
+        right = measure.mean((d > 0)[chosen] == first[chosen]) if chosen.any() else None
         return {"accuracy": right, "pairs": int(chosen.sum())}
 
     def source(chosen: torch.Tensor) -> dict:
-        toward = (p - 0.5).sign() * d
-        return accuracy(chosen & sure, p > 0.5) | {"sure": mean(sure[chosen]), "margin": mean(toward[chosen]),
-                                                   "label_margin": mean((p - 0.5).abs()[chosen])}
+        means = {"sure": sure, "margin": (p - 0.5).sign() * d, "label_margin": (p - 0.5).abs()}
+        return accuracy(chosen & sure, p > 0.5) | {name: measure.mean(x[chosen]) for name, x in means.items()}
 
     by_category = {c: accuracy(differ & torch.tensor([q.frame.category == c for q in requests]), true > 0.5)
                    for c in world.categories}

@@ -6,14 +6,13 @@ from collections.abc import Callable
 import torch
 
 from minicai.feedback import Comparison
-from minicai.toyworld import gold, measure, reward
-from minicai.toyworld.world import World
+from minicai.toyworld import gold, measure, reward, world
 
 
 class Embedded:
     """A source of prompts in which all is measured exactly. `minicai.data.Files` has the same methods."""
-    def __init__(self, world: World):
-        self.world, self.mixed = world, world.mixed_prompts
+    def __init__(self, embedded: world.World):
+        self.world, self.mixed = embedded, embedded.mixed_prompts
 
     def red_team(self, count: int, rng: random.Random) -> list[str]:
         """Harmful requests, never shown judged."""

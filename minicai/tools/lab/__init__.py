@@ -2,8 +2,7 @@
 import json
 from pathlib import Path
 
-from minicai import UserError
-from minicai.tools import command_line, table
+from minicai import UserError, tools
 from minicai.tools.lab import bench, pictures, rewards, words
 
 EXPERIMENTS = {work.__name__: work for work in (
@@ -11,7 +10,7 @@ EXPERIMENTS = {work.__name__: work for work in (
 
 
 def main(argv: list[str]) -> None:
-    parser = command_line(__name__)
+    parser = tools.command_line(__name__)
     parser.add_argument("name", nargs="?", choices=[*EXPERIMENTS], help="the experiment; without it: a list")
     args = parser.parse_args(argv)
     if args.rl and args.name != "steer":
@@ -25,7 +24,7 @@ def main(argv: list[str]) -> None:
     folder = runs[0] / "lab" / args.name
     (folder / "results.json").write_text(json.dumps(dict(enumerate(results)), indent=1) + "\n")
     dialogues = [said for row in results[0].values() for said in row.get("dialogues", [])]
-    print("\n\n".join([text["asks"], f"Expected:{text['expected']}", table(results), *dialogues, f"wrote {folder}"]))
+    print(text["asks"], f"Expected:{text['expected']}", tools.table(results), *dialogues, f"wrote {folder}", sep="\n\n")
     try:
         pictures.draw(args.name, results, folder / "results.png")
     except UserError as error:

@@ -8,9 +8,8 @@ from functools import partial
 import torch
 from tqdm import tqdm
 
-from minicai import assistant, checkpoint, constitution, feedback, model, preference
+from minicai import assistant, checkpoint, constitution, feedback, model, preference, tools
 from minicai.run import append_jsonl
-from minicai.tools import read
 from minicai.tools.lab.bench import Bench, Row
 from minicai.toyworld import gold, reward, world
 
@@ -29,7 +28,7 @@ LABELS = {
 
 def labels(bench: Bench) -> dict[str, Row]:
     """Half of the run's comparisons under several labels: each gets a reward model and PPO; gold judges the others."""
-    items, judged = read(bench.run / "rm" / "comparisons.jsonl", of=feedback.Comparison), bench.folder / "judged.jsonl"
+    items, file = tools.read(bench.run / "rm/comparisons.jsonl", of=feedback.Comparison), bench.folder / "judged.jsonl"
 
     def judge() -> Row:
         """Every AI comparison of this half under every principle; then their order is drawn, so the first is too."""
@@ -40,13 +39,13 @@ def labels(bench: Bench) -> dict[str, Row]:
             feedback.compare(some, [principle], base, rng=rng)
         for item in some:
             rng.shuffle(item.log_odds)
-        judged.unlink(missing_ok=True)
-        append_jsonl(judged, some + [item for item in items[::2] if item.source == "human"])
+        file.unlink(missing_ok=True)
+        append_jsonl(file, some + [item for item in items[::2] if item.source == "human"])
         return {"liking for (A)": torch.cat([odds(item) for item in some]).mean().item()}
 
     def under(name: str) -> Row:
         mine = [replace(item, p_a=float(LABELS[name](*odds(item).T))) if item.source == "ai" else item
-                for item in read(judged, of=feedback.Comparison)]
+                for item in tools.read(file, of=feedback.Comparison)]
         run = bench.take(name, "base", "sl")
         bench.reward_model(run, mine)
         learned, tokenizer = checkpoint.load_model(run / "rm", model.ScalarModel, bench.device)
@@ -78,7 +77,7 @@ def rlhf(bench: Bench) -> dict[str, Row]:
         return bench.behaviour(run / "sl")
 
     def human(start: str) -> Row:
-        items = read(bench.folder / start / "rm" / "comparisons.jsonl", of=feedback.Comparison)
+        items = tools.read(bench.folder / start / "rm" / "comparisons.jsonl", of=feedback.Comparison)
         for item in [item for item in items if item.source == "ai"]:
             item.p_a = gold.harmlessness(bench.world, bench.world.recognise(item.prompt), item.a, item.b)
         run = bench.take(f"{start}, people", "base", "sl", of=bench.folder / start)
@@ -103,7 +102,7 @@ def overoptimise(bench: Bench) -> dict[str, Row]:
         run = bench.take(f"PPO, KL coefficient {kl_coef}", "base", "sl", "rm")
         bench.script("ppo", run, kl_coef=kl_coef, iterations=36, lr=1e-3)
         curve = [[max(0.0, s["kl"]) ** 0.5, s["score"], (s["objection"] + s["helpful"]) / 2]
-                 for s in read(run / "ppo" / "metrics.jsonl") if "iteration" in s]
+                 for s in tools.read(run / "ppo" / "metrics.jsonl") if "iteration" in s]
         asked = bench.asked["requests"] + bench.asked["benign"]
         scores, said, texts = answered(bench.model(run / "ppo"), asked)
         wrong = [i for i in scores.argsort(descending=True).tolist() if said[i] not in RIGHT]
