@@ -1,15 +1,15 @@
 """Sampling, ids -> ids. The policy is softmax(logits / temperature), and log-probs are of that, here and elsewhere."""
 import copy
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 
-from minicai import UserError, replay
-from minicai.model import Cache, LanguageModel
-from minicai.shape import compute_dtype
-from minicai.tokens import pad
+from minicai import UserError, tokens
+from minicai.model import Cache, LanguageModel, compute_dtype
 
 REPLAYED = ("cuda",)            # where steps are replayed: there it costs more to launch them, and to ask who is done
+BUCKET = 128                    # a recording serves for so many lengths
 
 
 def lowered(model: LanguageModel) -> LanguageModel:
@@ -36,8 +36,8 @@ def generate(model: LanguageModel, prompts: list[list[int]], *, max_new: int, st
     model = lowered(model)
     for start in range(0, len(order), batch):
         rows = order[start:start + batch]
-        tokens, logp = _generate(model, [prompts[i] for i in rows], max_new, ends, generator, temperature, top_p)
-        for i, row_tokens, row_logp in zip(rows, tokens.tolist(), logp.tolist(), strict=True):
+        said, logp = _generate(model, [prompts[i] for i in rows], max_new, ends, generator, temperature, top_p)
+        for i, row_tokens, row_logp in zip(rows, said.tolist(), logp.tolist(), strict=True):
             length = next((t + 1 for t, token in enumerate(row_tokens) if token in stops), max_new)
             replies[i], logps[i] = row_tokens[:length], row_logp[:length]
     return replies, logps
@@ -46,7 +46,7 @@ def generate(model: LanguageModel, prompts: list[list[int]], *, max_new: int, st
 def _generate(model, prompts, max_new: int, ends: Tensor, generator, temperature: float, top_p: float):
     """One batch: prefill, then a token for every row a step; on a CPU rows that have stopped leave the batch."""
     device, B = ends.device, len(prompts)
-    ids, length = pad(prompts, 0).to(device), torch.tensor([len(p) for p in prompts], device=device)
+    ids, length = tokens.pad(prompts, 0).to(device), torch.tensor([len(p) for p in prompts], device=device)
     width, rows = ids.shape[1], torch.arange(B, device=device)                      # rows: who is in the batch
     cache = Cache(model.config, B, width + max_new, device)
     logits = model.logits(model.model(ids, cache)[rows, length - 1])                # (B, V): at each row's last token
@@ -55,12 +55,12 @@ def _generate(model, prompts, max_new: int, ends: Tensor, generator, temperature
     def decode(token: Tensor, seen: int) -> Tensor:
         return model(token[:, None], cache, min(seen, width + max_new))[:, 0]       # (B, V)
     fast = device.type in REPLAYED
-    step, look = (replay.replayed(decode, B, device), 16) if fast else (decode, 1)  # look: who is done, how often
-    tokens, logps, done = length.new_zeros(B, max_new), torch.zeros(B, max_new, device=device), length < 0
+    step, look = (replayed(decode, B, device), 16) if fast else (decode, 1)  # look: who is done, how often
+    said, logps, done = length.new_zeros(B, max_new), torch.zeros(B, max_new, device=device), length < 0
     for t in range(max_new):
         u = torch.rand(B, generator=generator, device=device)[rows] if temperature else None    # all draw: none shifts
         token, logp = choose(logits, u, temperature, top_p)
-        tokens[rows, t], logps[rows, t] = token, logp
+        said[rows, t], logps[rows, t] = token, logp
         done |= ends[token]
         if t + 1 == max_new or (t + 1) % look == 0 and done.all():
             break
@@ -70,7 +70,31 @@ def _generate(model, prompts, max_new: int, ends: Tensor, generator, temperature
             cache.select(keep)
         logits = step(token, width + t + 1)
         cache.position += 1
-    return tokens, logps
+    return said, logps
+
+
+def replayed(step: Callable[[Tensor, int], Tensor], rows: int, device: torch.device) -> Callable[[Tensor, int], Tensor]:
+    """step(token (B,), seen) -> logits (B, V), by recordings on a buffer that stays, one for each bucket of `seen`.
+
+    What else `step` reads must change in place only; `seen` may be more than asked; logits last until the next step."""
+    buffer, recordings = torch.zeros(rows, dtype=torch.long, device=device), {}
+
+    def again(token: Tensor, seen: int) -> Tensor:
+        seen = -(-seen // BUCKET) * BUCKET
+        buffer.copy_(token)
+        if seen not in recordings:
+            recordings[seen] = captured(lambda: step(buffer, seen))
+        return recordings[seen]()
+    return again
+
+
+def captured(step: Callable[[], Tensor]) -> Callable[[], Tensor]:
+    """`step()` as one launch, its result always in the same memory. To do it twice must be as to do it once."""
+    step()                                              # libraries set themselves up before the recording, not in it
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        out = step()                                    # is recorded, not done
+    return lambda: (graph.replay(), out)[1]
 
 
 def choose(logits: Tensor, u: Tensor | None, temperature: float, top_p: float = 1.0) -> tuple[Tensor, Tensor]:

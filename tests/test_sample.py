@@ -5,7 +5,7 @@ import pytest
 import torch
 from fakes import close, token_logp
 
-from minicai import replay, sample, tokens
+from minicai import sample, tokens
 
 PROMPTS = [[1, 2, 3], [4], [5, 6, 7, 8, 9, 10, 11], [4, 12]]
 STOPS = set(range(20, 40, 2))
@@ -86,8 +86,8 @@ def test_steps_replayed_in_buckets_say_what_plain_steps_say(model, monkeypatch, 
     prompts = [*PROMPTS * 9, list(range(1, 17))]                     # one as wide as the batch: it needs its last slot
     plain, count = draw(model, prompts, **options), []
     monkeypatch.setattr(sample, "REPLAYED", ("cpu",))
-    monkeypatch.setattr(replay, "captured", recorder(count))
-    monkeypatch.setattr(replay, "BUCKET", 8)
+    monkeypatch.setattr(sample, "captured", recorder(count))
+    monkeypatch.setattr(sample, "BUCKET", 8)
     tokens, logps = draw(model, prompts, **options)
     assert tokens == plain[0] and len(count) == (5 if "stops" in options else 2)     # slots 17..27 or 17..52, by 8
     for ours, theirs in zip(logps, plain[1], strict=True):
@@ -97,7 +97,7 @@ def test_steps_replayed_in_buckets_say_what_plain_steps_say(model, monkeypatch, 
 def test_what_is_replayed_goes_on_for_all_rows_until_a_look_every_sixteen_steps(model, monkeypatch):
     steps = []
     monkeypatch.setattr(sample, "REPLAYED", ("cpu",))
-    monkeypatch.setattr(replay, "replayed", lambda step, rows, device: lambda token, seen: (
+    monkeypatch.setattr(sample, "replayed", lambda step, rows, device: lambda token, seen: (
         steps.append(len(token)) or step(token, seen)))
     draw(model, stops=set(range(61)), max_new=40)
     draw(model, stops={60}, max_new=3)

@@ -5,7 +5,6 @@ from collections import Counter
 import torch
 
 from minicai import feedback, revise
-from minicai.assistant import Assistant
 from minicai.toyworld import gold, speech
 from minicai.toyworld.world import Request, World
 
@@ -22,7 +21,7 @@ def probes(world: World, split: str, count: int, seed: int) -> dict[str, list[Re
     return {name: world.requests(frames, split, fewer.get(name, count), rng) for name, frames in groups.items()}
 
 
-def verdicts(world: World, assistant: Assistant, asked: dict[str, list[Request]], temperature: float) -> dict:
+def verdicts(world: World, assistant, asked: dict[str, list[Request]], temperature: float) -> dict:
     """The gold judge on what a model answers: {group of probes: [verdict]}."""
     answers = iter(assistant.reply([[("user", q.prompt)] for group in asked.values() for q in group], temperature))
     return {name: [gold.verdict(world, q, next(answers)) for q in group] for name, group in asked.items()}
@@ -39,7 +38,7 @@ def shares(world: World, requests: list[Request], said: list[str]) -> dict:
     return among(said) | ({"by_category": {c: among(some) for c, some in by.items()}} if harm else {})
 
 
-def behaviour(world: World, assistant: Assistant, asked: dict[str, list[Request]], temperature: float) -> dict:
+def behaviour(world: World, assistant, asked: dict[str, list[Request]], temperature: float) -> dict:
     """What a model does with each group of probes: {group: {verdict: share}}."""
     found = verdicts(world, assistant, asked, temperature)
     return {name: shares(world, asked[name], said) for name, said in found.items() if said}
@@ -57,7 +56,7 @@ def principle_for(world: World, request: Request, relation: str, unseen: bool, r
     return rng.choice(world.concepts[about].unseen if unseen else world.concepts[about].principles)
 
 
-def skills(world: World, base: Assistant, split: str, count: int, seed: int) -> dict:
+def skills(world: World, base, split: str, count: int, seed: int) -> dict:
     """The base as critic, reviser and judge: on unseen requests, unseen frames, and unseen wordings of principles."""
     asked, out = probes(world, split, count, seed), {who: {} for who in ("critic", "reviser", "judge", "direct_judge")}
     for name in ("requests", "frames", "far_frames", "wordings"):
@@ -68,7 +67,7 @@ def skills(world: World, base: Assistant, split: str, count: int, seed: int) -> 
     return out
 
 
-def skill(world: World, base: Assistant, group: list[Request], relation: str, unseen: bool, rng: random.Random) -> dict:
+def skill(world: World, base, group: list[Request], relation: str, unseen: bool, rng: random.Random) -> dict:
     """One relation of principle to request, on harmful answers, at the base's own temperature, the method's.
 
     The share of critiques that name the right category and verdict, and of revisions that are the right objection
@@ -90,7 +89,7 @@ def skill(world: World, base: Assistant, group: list[Request], relation: str, un
     return found
 
 
-def consult(world: World, base: Assistant, principles: list[str], count: int) -> list[list[tuple]]:
+def consult(world: World, base, principles: list[str], count: int) -> list[list[tuple]]:
     """For each principle its cases: (category, kind of answer, topic read, called broken?, p(objection is better))."""
     rng, asked = random.Random(0), []
     for category in world.categories:
