@@ -1,27 +1,20 @@
 """Open weights in and out: a local Hugging Face folder <-> the same transformer as the toy's, and a tokenizer.
 
-Four families are this one decoder with a few switches: Llama 3.x and SmolLM2 (`llama`), Qwen2.5 (`qwen2`: biases on q,
-k, v), Qwen3 (`qwen3`: norms of q and k). All else is refused by name. Nothing is downloaded."""
+Four families are this one decoder with a few switches (hf.toml); all else is refused by name. Nothing is downloaded."""
 import json
 from pathlib import Path
 
 import torch
 
-from minicai import UserError, blamed, checkpoint, hf_bpe, read_text, tokens
+from minicai import UserError, blamed, checkpoint, read_text, tokens
+from minicai.hf_bpe import KNOWN, toy_spec
 from minicai.hf_tokens import OpenTokenizer
 from minicai.model import LanguageModel, ModelConfig, ScalarModel
 
-KINDS = {(False, False): "llama", (True, False): "qwen2", (False, True): "qwen3"}             # attention_bias, qk_norm
-SUPPORTED = "supported: Llama 3.x and SmolLM2 (llama), Qwen2.5 (qwen2), Qwen3 (qwen3), for causal language modelling"
 CONFIG, GENERATION, TOKENS = "config.json", "generation_config.json", "tokenizer.json"
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
-SIZES = "vocab_size hidden_size intermediate_size num_hidden_layers num_attention_heads max_position_embeddings".split()
-SETTINGS = [*SIZES, *"num_key_value_heads head_dim rms_norm_eps rope_theta tie_word_embeddings".split()]
-SCALING = "factor low_freq_factor high_freq_factor original_max_position_embeddings".split()
-ALLOWED = {"model_type": [*KINDS.values()],
-           "architectures": [[kind.capitalize() + "ForCausalLM"] for kind in KINDS.values()],
-           "rope_type": ["default", "llama3"], "partial_rotary_factor": [1], "layer_type": ["full_attention"],
-           "use_sliding_window": [False], "quantization_config": [], "hidden_act": ["silu"]}
+SUPPORTED, ALLOWED, SIZES, SCALING = map(KNOWN.get, ("supported", "allowed", "sizes", "scaling"))
+SETTINGS = SIZES + KNOWN["others"]
 
 
 def load(folder: str | Path, device: str | torch.device = "cpu") -> tuple[LanguageModel, OpenTokenizer]:
@@ -62,10 +55,10 @@ def model_config(spec: dict) -> ModelConfig:
     odd += [f"{key} {spec.get(key)}" for key in SIZES if not isinstance(spec.get(key), int)]
     if odd:
         raise ValueError(f"{odd[0][:80]} is not supported; {SUPPORTED}, all plain")
-    usual = {"num_key_value_heads": spec["num_attention_heads"], "rms_norm_eps": 1e-6, "rope_theta": 10000.0,
-             "head_dim": spec["hidden_size"] // spec["num_attention_heads"], "tie_word_embeddings": False}
+    heads = spec["num_attention_heads"]
+    usual = KNOWN["usual"] | {"num_key_value_heads": heads, "head_dim": spec["hidden_size"] // heads}
     given = usual | {key: value for key, value in asked if value is not None}
-    return ModelConfig(**{key: given[key] for key in SETTINGS}, attention_bias=kind == "qwen2", qk_norm=kind == "qwen3",
+    return ModelConfig(**{key: given[key] for key in SETTINGS}, **KNOWN["families"][kind],
                        rope_scaling=tuple(float(rope[key]) for key in SCALING) if rope_type == "llama3" else (),
                        dtype="float32" if "float32" in (spec.get("dtype"), spec.get("torch_dtype")) else "auto")
 
@@ -95,16 +88,15 @@ def save(model: LanguageModel | ScalarModel, tokenizer: tokens.Tokenizer | OpenT
     """Write a new folder that transformers and vLLM load as it is: the same logits, the same ids.
 
     A ScalarModel becomes a classifier with one label, read at <end> as ours is: our score and `score_offset`."""
-    folder, scalar = Path(folder), isinstance(model, ScalarModel)
+    folder, c, scalar = Path(folder), model.config, isinstance(model, ScalarModel)
     if folder.exists():
         raise UserError(f"{folder}: exists already; name a new folder")
     if isinstance(tokenizer, tokens.Tokenizer):
-        tokenizer = OpenTokenizer(hf_bpe.toy_spec(tokenizer), [tokenizer.end])
-    c, kind = model.config, KINDS[model.config.attention_bias, model.config.qk_norm]
+        tokenizer = OpenTokenizer(toy_spec(tokenizer), [tokenizer.end])
+    kind = next(name for name, its in KNOWN["families"].items() if all(getattr(c, key) == its[key] for key in its))
     scaling = {"rope_type": "llama3", **dict(zip(SCALING, c.rope_scaling, strict=True))} if c.rope_scaling else None
     spec = {"architectures": [kind.capitalize() + ("ForSequenceClassification" if scalar else "ForCausalLM")],
-            "model_type": kind, "hidden_act": "silu", **{k: getattr(c, k) for k in SETTINGS}, "rope_scaling": scaling,
-            "attention_bias": False, "dtype": "float32", "torch_dtype": "float32"}     # in old and in new spelling
+            "model_type": kind, **{key: getattr(c, key) for key in SETTINGS}, "rope_scaling": scaling}
     state = {name: tensor.detach().float().cpu().contiguous() for name, tensor in model.state_dict().items()}
     if scalar:
         mean, std = state.pop("mean"), state.pop("std")
@@ -114,12 +106,11 @@ def save(model: LanguageModel | ScalarModel, tokenizer: tokens.Tokenizer | OpenT
         del state["lm_head.weight"]
     ids = {"bos_token_id": next(iter(tokenizer.ids.start), None), "pad_token_id": tokenizer.pad}
     files = {CONFIG: spec | ids | {"eos_token_id": tokenizer.end}, TOKENS: tokenizer.spec,
-             GENERATION: ids | {"eos_token_id": tokenizer.ends, "do_sample": True, "top_k": 0},
-             "tokenizer_config.json": {
-                 "tokenizer_class": "PreTrainedTokenizerFast", "model_max_length": c.max_position_embeddings,
-                 "clean_up_tokenization_spaces": False, "chat_template": tokenizer.chat_template(),
+             GENERATION: ids | {"eos_token_id": tokenizer.ends}, "tokenizer_config.json": {
+                 "model_max_length": c.max_position_embeddings, "chat_template": tokenizer.chat_template(),
                  "eos_token": tokenizer.style.end, "pad_token": tokenizer.bpe.decode([tokenizer.pad])}}
     with checkpoint.whole_folder(folder) as part:
         _safetensors().save_file(state, part / WEIGHTS, metadata={"format": "pt"})
         for name, value in files.items():
-            (part / name).write_text(json.dumps(value, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+            whole = KNOWN["saved"].get(name, {}) | value
+            (part / name).write_text(json.dumps(whole, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")

@@ -3,23 +3,16 @@
 tiktoken joins the neighbours that spell the token of least id; a tokenizer.json lists its merges, cuts text by rules of
 its own and has many options. Where both agree on every text is checked; what could make them differ is refused by name.
 """
+import tomllib
 from collections.abc import Callable
 from math import inf
+from pathlib import Path
 
 from minicai.tokens import CONTROLS, Tokenizer
 
-GPT2 = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
-# SmolLM2 takes out digits first, one by one: what stands before a digit ends a text, to the rule of last spaces as well
-DIGITS = GPT2.replace(r" ?\p{N}+", r"\p{N}").replace(r"(?!\S)", r"(?![^\s\p{N}])")
-QWEN = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
-LLAMA3 = QWEN.replace(r"|\p{N}|", r"|\p{N}{1,3}|")
-LETTERS = r"\p{Alphabetic}\p{M}\p{Nd}\p{Pc}\p{Join_Control}"              # what \w is to tiktoken; to others it is less
-TOY = rf" ?[{LETTERS}&&[^\p{{Nd}}_]]+| ?\p{{Nd}}| ?(?:[^{LETTERS}\s]|_)+|\s"      # minicai.tokens.WORDS, spelt out
-LAST = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": False, "use_regex": False}
-CUTS = {pattern: [{"type": "Split", "pattern": {"Regex": pattern}, "behavior": "Isolated", "invert": False}, LAST]
-        for pattern in (QWEN, LLAMA3, TOY)}                               # pattern -> steps of the pre-tokenizer
-CUTS[GPT2] = [LAST | {"use_regex": True}]                                 # the last step's own is GPT-2's
-CUTS[DIGITS] = [{"type": "Digits", "individual_digits": True}, *CUTS[GPT2]]
+KNOWN = tomllib.loads(Path(__file__).with_name("hf.toml").read_text(encoding="utf-8"))
+CUTS = {cut["pattern"]: [step | {"pattern": {"Regex": cut["pattern"]}} if "pattern" in step else step
+                         for step in cut["steps"]] for cut in KNOWN["cuts"].values()}
 AS_IS = [*range(33, 127), *range(161, 173), *range(174, 256)]   # characters to GPT-2, others are from U+0100 on
 LETTER = {b: chr(b) for b in AS_IS} | {b: chr(256 + i) for i, b in enumerate(sorted({*range(256)} - {*AS_IS}))}
 BYTE = {letter: byte for byte, letter in LETTER.items()}
@@ -90,10 +83,10 @@ def join(token: str, order: Callable[[str, str], float]) -> list[str]:
 
 def toy_spec(tokenizer: Tokenizer) -> dict:
     """The toy's tokenizer as a tokenizer.json; the merges are those that join each token up when it stands alone."""
+    steps = CUTS[KNOWN["cuts"]["toy"]["pattern"]]
     vocab = {"".join(map(LETTER.get, token)): i for token, i in sorted(tokenizer.ranks.items(), key=lambda x: x[1])}
     merges = [pair for token in vocab if len(pair := join(token, lambda a, b: vocab.get(a + b, inf))) == 2]
-    flags = dict.fromkeys(("single_word", "lstrip", "rstrip", "normalized"), False) | {"special": True}
-    added = [{"id": getattr(tokenizer, name), "content": f"<|{name}|>", **flags} for name in CONTROLS]
-    return {"version": "1.0", "added_tokens": added, "normalizer": None, "post_processor": None, "decoder": LAST,
-            "pre_tokenizer": {"type": "Sequence", "pretokenizers": CUTS[TOY]},
+    added = [{"id": getattr(tokenizer, name), "content": f"<|{name}|>", **KNOWN["control"]} for name in CONTROLS]
+    return {"version": "1.0", "added_tokens": added, "normalizer": None, "post_processor": None, "decoder": steps[-1],
+            "pre_tokenizer": {"type": "Sequence", "pretokenizers": steps},
             "model": {"type": "BPE", "ignore_merges": True, "vocab": vocab, "merges": merges}}

@@ -1,6 +1,5 @@
 """The tokenizer of open weights, with methods and promises of `tokens.Tokenizer`, carried by `tiktoken.Encoding`."""
 import json
-import re
 import unicodedata
 from collections import namedtuple
 from pathlib import Path
@@ -8,28 +7,20 @@ from pathlib import Path
 import regex  # a dependency of tiktoken's
 import tiktoken
 
-from minicai.hf_bpe import read_added, read_pattern, read_ranks
+from minicai.hf_bpe import KNOWN, read_added, read_pattern, read_ranks
 from minicai.tokens import Turn
 
-# What opens a turn of each role, ends a reply, closes a turn before another, starts a conversation, leads each text.
-Style = namedtuple("Style", "user assistant end close start lead")
-CHATML = Style("<|im_start|>user\n", "<|im_start|>assistant\n", "<|im_end|>", "<|im_end|>\n", "", "")
-HEADER = "<|start_header_id|>{}<|end_header_id|>\n\n".format
-LLAMA3 = Style(HEADER("user"), HEADER("assistant"), "<|eot_id|>", "<|eot_id|>", "<|begin_of_text|>", "")
-TOY = Style("<|user|>", "<|assistant|>", "<|end|>", "<|end|>", "<|bos|>", "")
-PLAIN = Style("\n\nHuman:", "\n\nAssistant:", "", "", "", " ")                               # text alone, as in hh-rlhf
-TEMPLATE = ("{{ style.start }}{% for m in messages %}{{ style[m.role] + (m.content and style.lead + m.content) }}"
-            "{{ style.end if loop.last and not add_generation_prompt else style.close }}{% endfor %}"
-            "{{ style.assistant if add_generation_prompt }}")                       # in Jinja, with one of these styles
+Style = namedtuple("Style", "user assistant end close start lead")                # what each is, hf.toml says
+CHATS, PLAIN = [Style(**chat) for chat in KNOWN["chats"].values()], Style(**KNOWN["plain"])
 
 
 def choose_style(controls: dict[str, int], ends: list[int]) -> Style:
     """A chat style if replies end by its token (base models know the tokens, but end by another), else plain text."""
-    for style in (CHATML, LLAMA3, TOY):
-        if {*re.findall(r"<\|\w+\|>", "".join(style))} <= controls.keys() and controls[style.end] in ends:
+    for style in CHATS:
+        if {*regex.findall(r"<\|\w+\|>", "".join(style))} <= controls.keys() and controls[style.end] in ends:
             return style
     return PLAIN._replace(end=next(name for name, i in controls.items() if i == ends[0]),
-                          start=LLAMA3.start if LLAMA3.start in controls else "")
+                          start=PLAIN.start if PLAIN.start in controls else "")
 
 
 class OpenTokenizer:
@@ -50,7 +41,7 @@ class OpenTokenizer:
         self.ids = Style(*map(self._ids, self.style))
 
     def _ids(self, template: str) -> list[int]:
-        parts = re.split(r"(<\|\w+\|>)", template)                     # control tokens stand in it by name
+        parts = regex.split(r"(<\|\w+\|>)", template)                     # control tokens stand in it by name
         return [i for part in parts for i in ([self.controls[part]] if part in self.controls else self.encode(part))]
 
     def encode(self, text: str) -> list[int]:
@@ -79,7 +70,7 @@ class OpenTokenizer:
 
     def chat_template(self) -> str:
         """The style as a Jinja template, by which others come to the same ids."""
-        return f"{{% set style = {json.dumps(self.style._asdict())} %}}{TEMPLATE}"
+        return f"{{% set style = {json.dumps(self.style._asdict())} %}}{KNOWN['template']['jinja']}"
 
     def save(self, path: Path) -> None:
         path.write_text(json.dumps({"ends": self.ends} | self.spec, ensure_ascii=False), encoding="utf-8")
