@@ -126,7 +126,7 @@ def test_a_planted_fault_is_seen(fault, family, folders, monkeypatch):
 def strings(count):
     """Random texts of characters from everywhere, of words, and of what tokenizers treat in special ways.
 
-    Without what Unicode's tables of another age see in another way: unassigned characters, and newer combining marks."""
+    Without what Unicode's tables of another age see in another way: unassigned characters, newer combining marks."""
     rng, some = random.Random(0), []
     for _ in range(count * 20):
         code = rng.randint(*rng.choice(((32, 126), (0, 0x24F), (0, 0x33FF), (0, 0x10FFFF))))

@@ -25,7 +25,7 @@ def test_the_mask_covers_the_response_with_its_end_and_nothing_else(speaker, jud
     assert set(out.ended.tolist()) == {True, False} and out.old.group.tolist() == [0] * 6 + [1] * 6 + [2] * 6
 
 
-def test_what_is_written_down_is_the_policy_at_its_temperature_and_what_it_says_anew_has_slopes(speaker, judge, tokenizer):
+def test_what_is_written_down_is_the_policy_at_its_temperature_and_has_slopes_when_said_anew(speaker, judge, tokenizer):
     out = roll(speaker, judge, tokenizer, temperature=0.5)
     ids, mask, logits = out.old.ids, out.old.mask, speaker(out.old.ids)
     close(out.old.logp, token_logp(logits, ids, 0.5).detach() * mask, atol=1e-5, rtol=1e-5)
