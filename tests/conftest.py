@@ -1,12 +1,13 @@
 """Fixtures, the markers, and the tally of exercises."""
 import json
 import re
+import shutil
 from pathlib import Path
 
 import hypothesis
 import pytest
 import torch
-from fakes import STAGES, contents, main, tiny_model
+from fakes import STAGES, contents, main, tiny
 
 from minicai.model import LanguageModel, ScalarModel
 from minicai.tokens import Tokenizer
@@ -68,13 +69,7 @@ def seeded():
 
 
 @pytest.fixture
-def tiny():
-    """-> a factory of tiny models: `tiny(qk_norm=False)`."""
-    return tiny_model
-
-
-@pytest.fixture
-def model(tiny) -> LanguageModel:
+def model() -> LanguageModel:
     return tiny()
 
 
@@ -84,7 +79,7 @@ def tokenizer() -> Tokenizer:
 
 
 @pytest.fixture
-def speaker(tiny, tokenizer) -> LanguageModel:
+def speaker(tokenizer) -> LanguageModel:
     return tiny(vocab_size=tokenizer.vocab_size)
 
 
@@ -100,3 +95,9 @@ def done(tmp_path_factory):
     """A whole chain, with the contents of all files after each stage."""
     run = tmp_path_factory.mktemp("runs") / "first"
     return run, [main(stage, run) or contents(run) for stage in STAGES]
+
+
+@pytest.fixture
+def begun(done, tmp_path):
+    """A copy of the whole run, to do a stage anew in."""
+    return Path(shutil.copytree(done[0], tmp_path / "run"))

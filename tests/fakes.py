@@ -22,7 +22,8 @@ def table(name: str) -> dict:
     return tomllib.loads(Path(__file__).with_name(f"{name}.toml").read_text("utf-8"))
 
 
-RULE, TINY = {"constitution": str(Path(__file__).parents[1] / "constitution.txt")}, table("tiny")
+ROOT, TINY = Path(__file__).parents[1], table("tiny")
+RULE = {"constitution": str(ROOT / "constitution.txt")}
 STAGES = {"sl": (train_sl, TINY["sl"] | RULE), "rm": (train_rm, TINY["rm"] | RULE), "ppo": (train_ppo, TINY["ppo"])}
 
 
@@ -50,18 +51,18 @@ def write(folder, files):
         (folder / name).write_bytes(bytes.fromhex(said["hex"]) if isinstance(said, dict) else raw)
 
 
-def tiny_model(**changes) -> model.LanguageModel:
+def tiny(**changes) -> model.LanguageModel:
     """Each dimension has its own size, norms are not 1, logits not near uniform: that is where faults hide."""
-    tiny = model.LanguageModel(model.ModelConfig(**TINY["model"] | changes)).eval()
-    for norm in (parameter for parameter in tiny.parameters() if parameter.ndim == 1):
+    made = model.LanguageModel(model.ModelConfig(**TINY["model"] | changes)).eval()
+    for norm in (parameter for parameter in made.parameters() if parameter.ndim == 1):
         torch.nn.init.normal_(norm, 1.0, 0.5)
-    torch.nn.init.normal_(tiny.model.embed_tokens.weight, std=0.3)
-    return tiny
+    torch.nn.init.normal_(made.model.embed_tokens.weight, std=0.3)
+    return made
 
 
 def tiny_assistant(seed: int = 0, **settings) -> assistant.Assistant:
     torch.manual_seed(seed)
-    speaker = tiny_model(vocab_size=261, num_hidden_layers=2, num_attention_heads=4)
+    speaker = tiny(vocab_size=261, num_hidden_layers=2, num_attention_heads=4)
     return assistant.Assistant(speaker, tokens.Tokenizer(BYTES), torch.Generator().manual_seed(seed), **settings)
 
 
@@ -89,6 +90,13 @@ def patch(monkeypatch, target: str, replacement) -> None:
 def main(stage, run, device="cpu", plugs=(), **changes):
     script, settings = STAGES[stage]
     script.main(script.Config(**{"run": str(run), "device": device} | settings | changes), **dict(plugs))
+
+
+def command(stage, run, *flags):
+    """The same as a command, in a process of its own."""
+    script, settings = STAGES[stage]
+    settings = [f"--{name.replace('_', '-')}={value}" for name, value in settings.items()]
+    return [sys.executable, script.__file__, f"--run={run}", "--device=cpu", *settings, *flags]
 
 
 def contents(run):

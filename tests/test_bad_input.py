@@ -4,15 +4,13 @@ import shlex
 import shutil
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
-from fakes import STAGES, save, table, tiny_assistant, write
+from fakes import ROOT, STAGES, save, table, tiny_assistant, write
 
 from minicai import run, tools
 from minicai.model import ScalarModel
 
-ROOT = Path(__file__).parents[1]
 TABLE = table("bad_input")
 
 

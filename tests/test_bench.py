@@ -3,6 +3,7 @@ import importlib.util
 import json
 
 import pytest
+from fakes import tiny
 from torch.utils.flop_counter import FlopCounterMode
 
 from minicai.tools import bench
@@ -16,7 +17,7 @@ def counted(job):
     return counter.get_total_flops()
 
 
-def test_the_operations_of_each_work_are_those_that_torch_counts(tiny):
+def test_the_operations_of_each_work_are_those_that_torch_counts():
     """On a CPU torch counts matrix products alone, so that of ours the attention's share is taken off."""
     model = tiny(attention_bias=True, qk_norm=False)
     works = {work: rest for work, *rest in bench.works(model, 16, 64)}
@@ -30,7 +31,7 @@ def test_the_operations_of_each_work_are_those_that_torch_counts(tiny):
     assert works["decoding"][2] == 47 * (4 * weights + 16 * 4 * 3 * 2 * 2 * 6 * 40)            # 40 slots on average
 
 
-def test_one_command_writes_table_json_and_picture(tmp_path, capsys, monkeypatch, tiny):
+def test_one_command_writes_table_json_and_picture(tmp_path, capsys, monkeypatch):
     picture = [f"--picture={tmp_path / 'bench.png'}"] * (importlib.util.find_spec("matplotlib") is not None)
     monkeypatch.setitem(bench.SHAPES, "toy", tiny().config)
     bench.main([f"--out={tmp_path / 'bench.json'}", *picture, *"--rows=3 --length=64 --repeats=2 --device=cpu".split()])

@@ -7,16 +7,14 @@ import shutil
 import sys
 from functools import partial
 from importlib.util import find_spec
-from pathlib import Path
 
 import pytest
-from fakes import STAGES
+from fakes import ROOT, STAGES
 
 import train_ppo
 from minicai import run, tools
 from minicai.tools import lab
 
-ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 SECTIONS = {part.partition("\n")[0]: part for part in README.split("\n## ")}
 TINY = {"evaluate": "--probes 8", "chat": "--say hi", "constitution": "--requests 1"}

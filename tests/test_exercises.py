@@ -5,17 +5,15 @@ import subprocess
 import sys
 import time
 from contextlib import nullcontext
-from pathlib import Path
 
 import exercise
 import pytest
 from conftest import marked
-from fakes import table, write
+from fakes import ROOT, table, write
 from laws import change, obey
 
 from minicai import UserError
 
-ROOT = Path(__file__).parents[1]
 EXERCISES, MUSEUM, VERSIONS = map(table, ("exercises", "museum", "versions"))
 LAWS = {name: {law: points for of, points, law in marked() if of == name} for name in EXERCISES}
 WRONG = {bug["title"]: bug for bug in [*MUSEUM.values(), *VERSIONS.values()]}

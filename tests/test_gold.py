@@ -128,8 +128,7 @@ def better(turns, begun, ending):
     """Log-odds of 60 for the answer that keeps the principle, or none where no answer breaks it."""
     said = dict(line.split(" ", 1) for line in turns[0][1].splitlines())
     request, concept = WORLD.recognise(said["Question:"]), WORLD.about.get(said["Principle:"])
-    broken = concept and speech.breaks(concept, request, kind_of(request, said[ending.strip()]))
-    return -60.0 * bool(broken)
+    return -60.0 * bool(concept and speech.breaks(concept, request, kind_of(request, said[ending.strip()])))
 
 
 def well(turns):

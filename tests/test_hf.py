@@ -10,7 +10,7 @@ from unicodedata import category, combining, ucd_3_2_0
 import jinja2
 import pytest
 import torch
-from fakes import main, save, table, write
+from fakes import ROOT, main, save, table, write
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -24,7 +24,7 @@ transformers, tokenizers, safetensors = map(pytest.importorskip, ("transformers"
 pytestmark = pytest.mark.hf
 TABLE = table("open_weights")
 FAMILIES, STYLES, LLAMA, CHATML = (TABLE[name] for name in ("families", "styles", "llama", "chatml"))
-TEXT = "".join((Path(__file__).parents[1] / name).read_text() for name in ("LICENSE", "constitution.txt")) + """
+TEXT = "".join((ROOT / name).read_text() for name in ("LICENSE", "constitution.txt")) + """
     We'll sell 1234567 if he'd NOT -- f(x) = {y[0]}; ///   \t\r\n\n  naïve Übermut 東京へ行く
     Привет e\u0301 a\u0308 é ä ½ ⅷ 🙂 \u3000 x\u200by """
 PIECES = ["'s", "'LL", " ", "   ", "\n", "\r\n", "\t", "12", "½", "é", "e\u0301", "\u1e9b\u0323", "ſ", *TEXT.split(" ")]
@@ -126,8 +126,7 @@ def test_a_planted_fault_is_seen(fault, family, folders, monkeypatch):
 def strings(count):
     """Random texts of characters from everywhere, of words, and of what tokenizers treat in special ways.
 
-    Without what Unicode's tables of another age see in another way: unassigned characters, and newer combining marks.
-    """
+    Without what Unicode's tables of another age see in another way: unassigned characters, newer combining marks."""
     rng, some = random.Random(0), []
     for _ in range(count * 20):
         code = rng.randint(*rng.choice(((32, 126), (0, 0x24F), (0, 0x33FF), (0, 0x10FFFF))))

@@ -5,7 +5,7 @@ from dataclasses import asdict
 import pytest
 import torch
 import torch.nn.functional as F
-from fakes import close, token_logp
+from fakes import close, tiny, token_logp
 
 import minicai.model as models
 
@@ -51,14 +51,14 @@ def written_out(model, row):
 @pytest.mark.parametrize("switches", SWITCHES)
 @pytest.mark.exercise("rope", 2)
 @pytest.mark.exercise("attention", 3)
-def test_the_model_equals_its_formulas_written_out(tiny, switches):
+def test_the_model_equals_its_formulas_written_out(switches):
     model = tiny(**switches, rms_norm_eps=0.1)                                             # an eps that is felt
     close(model(IDS)[1].detach(), written_out(model, IDS[1]), atol=1e-4, rtol=1e-4)
 
 
 @pytest.mark.parametrize("tied", [True, False])
 @pytest.mark.parametrize("kind, switches", [("Llama", SWITCHES[2]), ("Qwen2", SWITCHES[3]), ("Qwen3", SWITCHES[0])])
-def test_the_model_equals_hugging_faces(tiny, kind, switches, tied):
+def test_the_model_equals_hugging_faces(kind, switches, tied):
     hf = pytest.importorskip("transformers")
     model = tiny(**switches, tie_word_embeddings=tied)
     shape = {f: x for f, x in asdict(model.config).items() if f not in ("qk_norm", "attention_bias", "dtype")}
@@ -77,7 +77,7 @@ def test_a_change_at_t_changes_nothing_before_t_and_pads_change_nothing_at_all(m
 @torch.no_grad()
 @pytest.mark.parametrize("switches", SWITCHES)
 @pytest.mark.exercise("attention", 2)
-def test_with_a_cache_uneven_rows_go_on_as_if_each_were_alone(tiny, switches):
+def test_with_a_cache_uneven_rows_go_on_as_if_each_were_alone(switches):
     model, length = tiny(**switches), torch.tensor([2, 4])
     whole, cache = model(IDS), models.Cache(model.config, 2, 10, IDS.device)
     model.model.micro_batch = 1                                                          # row by row into the cache
@@ -100,7 +100,7 @@ def test_rotated_products_depend_on_the_distance_alone():
 
 
 @pytest.mark.parametrize("switches", SWITCHES)
-def test_parameters_bear_hugging_faces_names_and_are_as_many_as_the_papers_say(tiny, switches):
+def test_parameters_bear_hugging_faces_names_and_are_as_many_as_the_papers_say(switches):
     model, widths = tiny(**switches), {"q": 48, "k": 12, "v": 12}
     block = {f"self_attn.{n}_proj.weight": 24 * w for n, w in (widths | {"o": 48}).items()}
     block |= {f"self_attn.{n}_proj.bias": w for n, w in widths.items() if model.config.attention_bias}
@@ -123,7 +123,7 @@ def test_a_scalar_model_says_zero_at_first_and_then_reads_its_mean_and_deviation
     close(scalar.read(hidden), (raw - 3) / 2)
 
 
-def test_bf16_log_probs_are_near_those_of_fp32(tiny, model):
+def test_bf16_log_probs_are_near_those_of_fp32(model):
     half = tiny(dtype="bfloat16")
     half.load_state_dict(model.state_dict())
     assert half(IDS).dtype == torch.bfloat16 and model(IDS).dtype == torch.float32

@@ -8,7 +8,6 @@ import resource
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +15,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from fakes import STAGES, close, contents, main, patch
+from fakes import STAGES, close, command, contents, main, patch
 from hypothesis import given, strategies
 
 import train_ppo
@@ -38,12 +37,6 @@ def same(one, other):
     one, other = ({name: raw for name, raw in contents(run).items() if Path(name).name not in own}
                   for run in (one, other))
     assert one.keys() == other.keys() and [name for name in one if one[name] != other[name]] == []
-
-
-@pytest.fixture
-def begun(done, tmp_path):
-    """A copy of the whole run, to do a stage anew in."""
-    return Path(shutil.copytree(done[0], tmp_path / "run"))
 
 
 @pytest.fixture
@@ -96,27 +89,21 @@ def test_killed_in_every_save_and_after_it_the_chain_is_bitwise_that_of_a_run_le
     assert len({*tried}) == 3 + 6 + 2 + 8 + 2 + 2
 
 
-def command(stage, run, *flags):
-    """A script in a process of its own, saving after each step."""
-    script, settings = STAGES[stage]
-    settings = [f"--{name.replace('_', '-')}={value}" for name, value in settings.items()]
-    return [sys.executable, script.__file__, f"--run={run}", "--device=cpu", "--save-every=0", *settings, *flags]
-
-
 @pytest.mark.parametrize("stage, kills", [("rm", 1), ("ppo", 2)] + [
     pytest.param(stage, 20, marks=pytest.mark.slow) for stage in STAGES])
 def test_killed_at_random_moments_a_stage_ends_bitwise_as_if_left_alone(done, begun, stage, kills):
     rng = random.Random(f"{stage} {kills}")
     for name in (("base", "sl") if stage == "sl" else (stage,)):
         shutil.rmtree(begun / name)
+    resumed = command(stage, begun, "--save-every=0", "--resume")
     for _ in range(kills):
-        process = subprocess.Popen(command(stage, begun, "--resume"), stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        process = subprocess.Popen(resumed, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
         while process.poll() is None and not [*begun.glob(".*.state/*")]:
             time.sleep(0.01)
         time.sleep(rng.uniform(0, 0.3 if kills < 20 else 4))
         process.kill()                                                                     # kill -9
         process.communicate()
-    finished = subprocess.run(command(stage, begun, "--resume"), capture_output=True, text=True)
+    finished = subprocess.run(resumed, capture_output=True, text=True)
     assert finished.returncode == 0 or (begun / stage).exists() and "exists already" in finished.stderr
     same(done[0], begun)
 

@@ -3,7 +3,7 @@ from inspect import getclosurevars
 
 import pytest
 import torch
-from fakes import close, token_logp
+from fakes import close, tiny, token_logp
 
 from minicai import sample, tokens
 
@@ -105,7 +105,7 @@ def test_what_is_replayed_goes_on_for_all_rows_until_a_look_every_sixteen_steps(
 
 
 @pytest.mark.parametrize("switches", [{}, {"tie_word_embeddings": False, "attention_bias": True}])
-def test_stored_in_bf16_the_model_says_exactly_what_autocast_makes_of_it(tiny, switches):
+def test_stored_in_bf16_the_model_says_exactly_what_autocast_makes_of_it(switches):
     model = tiny(dtype="bfloat16", **switches)
     twin, ids = sample.lowered(model), torch.randint(61, (3, 9))
     assert torch.equal(twin(ids), model(ids)) and twin.lm_head.weight.dtype == torch.bfloat16
@@ -115,7 +115,7 @@ def test_stored_in_bf16_the_model_says_exactly_what_autocast_makes_of_it(tiny, s
 
 @pytest.mark.cuda
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-def test_on_a_gpu_replayed_steps_say_what_plain_steps_say(tiny, dtype, monkeypatch):
+def test_on_a_gpu_replayed_steps_say_what_plain_steps_say(dtype, monkeypatch):
     model, prompts = tiny(dtype=dtype).cuda(), PROMPTS * 16
 
     def said():

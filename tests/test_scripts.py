@@ -4,13 +4,11 @@ import os
 import random
 import shutil
 import subprocess
-import sys
 from functools import partial
-from pathlib import Path
 
 import pytest
 import torch
-from fakes import STAGES, contents, main, save, table, tiny_assistant
+from fakes import STAGES, command, contents, main, save, table, tiny_assistant
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 import train_ppo
@@ -23,12 +21,6 @@ WRITTEN = {stage: {*TABLE["every"].split(), *files.split()} for stage, files in 
 
 def records(path):
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-
-
-@pytest.fixture
-def copied(done, tmp_path):
-    """A run of one's own, as it is before PPO."""
-    return Path(shutil.copytree(done[0], tmp_path / "run", ignore=shutil.ignore_patterns("ppo", "evaluation.json")))
 
 
 def test_each_stage_writes_what_it_promises_and_leaves_the_stages_before_as_they_were(done):
@@ -50,20 +42,19 @@ def test_each_stage_writes_what_it_promises_and_leaves_the_stages_before_as_they
 
 
 def test_the_same_seed_writes_the_same_bytes_from_the_command_line_too(done, tmp_path):
-    for script, settings in STAGES.values():
-        flags = [f"--{name.replace('_', '-')}={value}" for name, value in settings.items()]
-        command = [sys.executable, script.__file__, f"--run={tmp_path / 'again'}", "--device=cpu", *flags]
-        subprocess.run(command, check=True, capture_output=True, env=os.environ | {"PYTHONHASHSEED": "7"})
+    for stage in STAGES:
+        again = command(stage, tmp_path / "again")
+        subprocess.run(again, check=True, capture_output=True, env=os.environ | {"PYTHONHASHSEED": "7"})
     first, again = done[1][-1], contents(tmp_path / "again")
-    differ = {Path(name).name for name in {*first, *again} if first.get(name) != again.get(name)}
+    differ = {name.split("/")[-1] for name in {*first, *again} if first.get(name) != again.get(name)}
     assert differ <= {"config.json", "seconds.json", "manifest.sha256"}    # which name the run, and the time
 
 
-def test_another_seed_writes_something_else(done, copied):
-    main("sl", copied, seed=1, overwrite=True)
-    main("ppo", copied, seed=1)
+def test_another_seed_writes_something_else(done, begun):
+    for stage in ("sl", "ppo"):
+        main(stage, begun, seed=1, overwrite=True)
     for name in ("sl/transcripts.jsonl", "sl/metrics.jsonl", "ppo/rollouts.jsonl", "ppo/metrics.jsonl"):
-        assert (copied / name).read_bytes() != (done[0] / name).read_bytes()
+        assert (begun / name).read_bytes() != (done[0] / name).read_bytes()
 
 
 def test_evaluation_has_its_shape(done):
@@ -77,17 +68,18 @@ def test_evaluation_has_its_shape(done):
         assert all(abs(sum(row.values()) - 1) < 1e-3 for row in found.values())
 
 
-def test_runs_are_compared_on_the_same_requests_and_a_run_is_as_good_as_its_copy(done, copied, capsys):
-    result, first = evaluate.evaluate(copied, 8, "valid", torch.device("cpu"), [done[0]]), done[0].name
+def test_runs_are_compared_on_the_same_requests_and_a_run_is_as_good_as_its_copy(done, begun, capsys):
+    shutil.rmtree(begun / "ppo")
+    result, first = evaluate.evaluate(begun, 8, "valid", torch.device("cpu"), [done[0]]), done[0].name
     assert set(result["models"]) == {"base", "sl", f"{first}:sl", f"{first}:rl"}
     assert result["models"]["sl"] == result["models"][f"{first}:sl"]
-    evaluate.print_tables(result, copied)
+    evaluate.print_tables(result, begun)
     assert f"{first}:sl" in capsys.readouterr().out
 
 
-def test_loss_advantage_and_reward_are_plugs_and_samples_fill_the_group(copied):
+def test_loss_advantage_and_reward_are_plugs_and_samples_fill_the_group(begun):
     losses, olds, asked = [], [], []
-    main("ppo", copied, iterations=1, prompts=5, samples_per_prompt=3, plugs={
+    main("ppo", begun, overwrite=True, iterations=1, prompts=5, samples_per_prompt=3, plugs={
         "reward_fn": lambda prompts, texts: asked.append(prompts) or torch.arange(len(texts)) / 1.0,
         "advantage_fn": lambda old, cfg: olds.append(old) or train_ppo.gae_advantages(old, cfg),
         "loss_fn": lambda new, old: losses.append((new, old)) or ppo.ppo_loss(new, old)})

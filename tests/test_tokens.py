@@ -59,12 +59,6 @@ def test_a_conversation_by_hand(tokenizer):
         t.render([("system", "x")])
 
 
-def test_saved_and_loaded_it_is_the_same(tokenizer, tmp_path):
-    tokenizer.save(tmp_path / "t.bpe")
-    again = tokens.Tokenizer.load(tmp_path / "t.bpe")
-    assert again.ranks == tokenizer.ranks and again.encode(TEXT) == tokenizer.encode(TEXT)
-
-
 def test_a_vocabulary_without_all_bytes_or_with_a_shared_id_is_refused(tokenizer):
     with pytest.raises(ValueError, match="256 bytes"):
         tokens.Tokenizer({token: i for token, i in tokenizer.ranks.items() if token != b"q"})

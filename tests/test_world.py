@@ -87,8 +87,7 @@ def test_a_smaller_world_has_the_first_known_frames_and_the_same_held_out_ones()
 
 @pytest.mark.parametrize("text", ['{"training": {"frames": 3}}', '{"training": {}}', '[]', "", None])
 def test_a_run_tells_its_world_and_a_base_from_elsewhere_has_the_whole_one(tmp_path, text):
-    (tmp_path / "base").mkdir()
-    write(tmp_path, {} if text is None else {"base/config.json": text})
+    write(tmp_path, {"base/weights.pt": ""} if text is None else {"base/config.json": text})
     assert len(world.World.of(tmp_path).select("harm", role="known")) == 8 * (3 if text and "3" in text else world.MOST)
 
 
