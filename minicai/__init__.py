@@ -1,7 +1,9 @@
 """minicai: a minimal, from-scratch implementation of Constitutional AI (Bai et al. 2022, arXiv 2212.08073)."""
 import gzip
-from collections.abc import Iterator
+from argparse import ArgumentTypeError
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from math import inf
 from pathlib import Path
 
 
@@ -19,6 +21,16 @@ def blamed(place: object) -> Iterator[None]:
     except Exception as error:                               # whatever a broken file makes json, torch or others say
         cause = str(error) if isinstance(error, ValueError | OSError) else repr(error)
         raise UserError(f"{place}: {' '.join(cause.split())[:300]}") from None
+
+
+def number(kind: type, least: float, most: float = inf) -> Callable[[str], float]:
+    """The type of a flag that takes a finite number of this kind within these bounds."""
+    def read(text: str) -> float:
+        if least <= (given := kind(text)) <= most and given < inf:
+            return given
+        raise ArgumentTypeError(f"must be at least {least}{f' and at most {most}' * (most < inf)}, not {text}")
+    read.__name__ = kind.__name__                            # by which argparse says what else it expected
+    return read
 
 
 def read_text(path: str | Path) -> str:

@@ -18,7 +18,7 @@ import torch
 from torch.nn import Module
 from tqdm import tqdm
 
-from minicai import UserError, blamed, model, optimise
+from minicai import UserError, blamed, model, number, optimise
 from minicai.checkpoint import MANIFEST, sha256, whole_folder
 from minicai.run.resume import SAID, STOP, Keeper, ask_to_stop
 
@@ -50,14 +50,10 @@ def parse_flags(config: type, description: str, argv: list[str] | None = None):
         if f.type is bool:
             parser.add_argument(name, action=argparse.BooleanOptionalAction, default=f.default, help=f.metadata["help"])
         else:
-            parser.add_argument(name, type=f.type, default=f.default, choices=f.metadata["choices"],
+            kind = f.type if f.metadata["least"] is None else number(f.type, f.metadata["least"], f.metadata["most"])
+            parser.add_argument(name, type=kind, default=f.default, choices=f.metadata["choices"],
                                 metavar=f.type.__name__, help=f"{f.metadata['help']} (default: {f.default!r})")
-    cfg = config(**vars(parser.parse_args(argv)))
-    for name, f in fields.items():
-        least, most, value = f.metadata["least"], f.metadata["most"], getattr(cfg, f.name)
-        if least is not None and not (least <= value <= most and value < torch.inf):
-            parser.error(f"{name} must be at least {least}{f' and at most {most}' * (most < torch.inf)}, not {value}")
-    return cfg
+    return config(**vars(parser.parse_args(argv)))
 
 
 def script(main: Callable, config: type, description: str, argv: list[str] | None = None) -> None:

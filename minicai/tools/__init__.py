@@ -11,7 +11,7 @@ from statistics import mean
 
 import torch
 
-from minicai import UserError, blamed
+from minicai import UserError, blamed, number
 
 STAGES = {"base": "base", "sl": "sl", "rl": "ppo"}              # model -> its folder in a run
 TYPES = {"path": Path, "int": int}                              # of flags in HELP; a number: at least that
@@ -43,18 +43,9 @@ def command_line(module: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog=f"minicai {name}", formatter_class=argparse.RawDescriptionHelpFormatter,
                                      description=f"{said}\n\n{HELP[name]['text']}" if name in HELP else said)
     for flag, given in HELP.get(name, {}).get("flags", {}).items():
-        kind = {"type": TYPES.get(given["type"]) or at_least(given["type"])} if "type" in given else {}
+        kind = {"type": TYPES.get(given["type"]) or number(type(given["type"]), given["type"])} if "type" in given else {}
         parser.add_argument(flag, **given | kind)
     return parser
-
-
-def at_least(least: float) -> Callable[[str], float]:
-    """The type of a flag that takes a finite number of at least so much, an int if `least` is one."""
-    def number(text: str) -> float:
-        if not least <= (given := type(least)(text)) < float("inf"):
-            raise argparse.ArgumentTypeError(f"expected a number of at least {least:g}, not {text}")
-        return given
-    return number
 
 
 def read(path: Path, key: str = "", of: Callable = dict):

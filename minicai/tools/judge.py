@@ -1,7 +1,6 @@
 """Evaluate without gold: a judge model compares what a run's models say, or is itself put to the test."""
 import json
 from itertools import combinations
-from pathlib import Path
 
 import torch
 
@@ -11,13 +10,9 @@ from minicai.toyworld.reward import reliability
 
 def main(argv: list[str]) -> None:
     parser = tools.command_line(__name__)
-    files = parser.add_mutually_exclusive_group(required=True)
-    files.add_argument("--prompts", type=Path, help="what the run's models are asked")
-    files.add_argument("--hhh", type=Path, help="questions with answers known to be better")
-    parser.add_argument("--max-new", type=tools.at_least(1), default=80, help="longest answer in tokens (default: 80)")
     args = parser.parse_args(argv)
-    if args.prompts and not args.run:
-        parser.error("--prompts needs the folder of a run as well")
+    if bool(args.prompts) == bool(args.hhh) or args.prompts and not args.run:
+        parser.error("expected the folder of a run and --prompts FILE, or --hhh FILE alone")
     device, rows = run.device_of(args.device), data.comparisons(args.hhh) if args.hhh else data.prompts(args.prompts)
     load = checkpoint.load_model if (args.judge / checkpoint.WEIGHTS).exists() else hf.load
     judge = assistant.Assistant(*load(args.judge, device=device), torch.Generator(device).manual_seed(0), batch=64)
