@@ -12,7 +12,7 @@ from minicai.tokens import CONTROLS, Tokenizer
 
 KNOWN = tomllib.loads(Path(__file__).with_name("hf.toml").read_text(encoding="utf-8"))
 CUTS = {cut["pattern"]: [step | {"pattern": {"Regex": cut["pattern"]}} if "pattern" in step else step
-                         for step in cut["steps"]] for cut in KNOWN["cuts"].values()}
+                         for step in cut["steps"]] for cut in KNOWN["cuts"].values()}     # expression -> steps
 AS_IS = [*range(33, 127), *range(161, 173), *range(174, 256)]   # characters to GPT-2, others are from U+0100 on
 LETTER = {b: chr(b) for b in AS_IS} | {b: chr(256 + i) for i, b in enumerate(sorted({*range(256)} - {*AS_IS}))}
 BYTE = {letter: byte for byte, letter in LETTER.items()}
