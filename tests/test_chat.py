@@ -42,7 +42,7 @@ def test_a_mistake_at_the_keyboard_is_one_line_and_the_talk_goes_on(models, tmp_
         chat.main([str(tmp_path)])
     out, err = capsys.readouterr()
     assert models["rl"].asked == [[("user", "hi \ufffd")]]
-    assert [line[:7] for line in err.splitlines()[1:]] == ["error: "] * 4 and "rl says" in out and "/judge [MODEL" in out
+    assert [row[:7] for row in err.splitlines()[1:]] == ["error: "] * 4 and "rl says" in out and "/judge [MODEL" in out
 
 
 @pytest.mark.parametrize("training, named", [({"frames": 12}, True), ({}, False)])
