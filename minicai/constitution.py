@@ -1,7 +1,6 @@
 """The constitution: principles, the same for critiques, revisions and comparisons (the paper has two lists of 16).
 
-Lines in brackets, such as [Safety], may divide it into sections, the most important first; only comparisons heed them.
-"""
+Lines in brackets, such as [Safety], may divide it into sections, the most important first; comparisons heed them."""
 import random
 import re
 from pathlib import Path

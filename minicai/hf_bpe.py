@@ -1,8 +1,7 @@
 """tokenizer.json <-> the ranks of tiktoken. Knows the file's format, nothing of turns or models.
 
 tiktoken joins the neighbours that spell the token of least id; a tokenizer.json lists its merges, cuts text by rules of
-its own and has many options. Where both agree on every text is checked; what could make them differ is refused by name.
-"""
+its own and has many options. Where both agree on all texts is checked; what could make them differ, refused by name."""
 import tomllib
 from collections.abc import Callable
 from math import inf
@@ -59,8 +58,7 @@ def check_merges(vocab: dict[str, int], order: dict[tuple[str, str], int], ignor
     """ValueError unless joining whatever spells a token, least id first, is applying the merges in their order.
 
     Neighbours that spell a token came about as in that token alone, for nothing was joined across its ends. So each is
-    joined up alone. Left in three parts it can only be a whole word (`ignore_merges`), in two tiktoken would join it.
-    """
+    joined up alone. Left in three parts it can only be a whole word (`ignore_merges`); two tiktoken would join."""
     made = []                                            # by which merge each token is, in the order of their ids
     for token in sorted(vocab, key=vocab.__getitem__):
         parts = join(token, lambda a, b: order.get((a, b), inf))

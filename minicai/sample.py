@@ -54,8 +54,7 @@ def _generate(model, prompts, max_new: int, ends: Tensor, generator, temperature
 
     def decode(token: Tensor, seen: int) -> Tensor:
         return model(token[:, None], cache, min(seen, width + max_new))[:, 0]       # (B, V)
-    fast = device.type in REPLAYED
-    step, look = (replayed(decode, B, device), 16) if fast else (decode, 1)  # look: who is done, how often
+    step, look = (replayed(decode, B, device), 16) if device.type in REPLAYED else (decode, 1)  # looks for who is done
     said, logps, done = length.new_zeros(B, max_new), torch.zeros(B, max_new, device=device), length < 0
     for t in range(max_new):
         u = torch.rand(B, generator=generator, device=device)[rows] if temperature else None    # all draw: none shifts
@@ -64,7 +63,7 @@ def _generate(model, prompts, max_new: int, ends: Tensor, generator, temperature
         done |= ends[token]
         if t + 1 == max_new or (t + 1) % look == 0 and done.all():
             break
-        if not fast and (left := -(-int((~done).sum()) // 32) * 32) < len(rows):    # by 32: few distinct shapes occur
+        if look == 1 and (left := -(-int((~done).sum()) // 32) * 32) < len(rows):    # by 32: few distinct shapes occur
             keep = done.to(torch.int8).argsort(stable=True)[:left]
             rows, token, done = rows[keep], token[keep], done[keep]
             cache.select(keep)

@@ -1,7 +1,6 @@
 """Masked arithmetic on (B, T) tensors, and the one place that shifts. Knows nothing of models or text.
 
-The frame, everywhere: **column t speaks of token t+1**, the action after tokens 0..t. The last column is 0 and masked.
-"""
+The frame, everywhere: **column t speaks of token t+1**, the action after tokens 0..t. The last one is 0 and masked."""
 from collections.abc import Callable
 
 import torch

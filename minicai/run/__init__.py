@@ -59,8 +59,8 @@ def parse_flags(config: type, description: str, argv: list[str] | None = None):
 def script(main: Callable, config: type, description: str, argv: list[str] | None = None) -> None:
     """Run a script's main from the command line: a user's mistake is one line and exit code 2; signals stop it."""
     cfg = parse_flags(config, description, argv)
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, ask_to_stop)
+    for sent in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(sent, ask_to_stop)
     try:
         main(cfg)
     except (UserError, optimise.Diverged, OSError) as error:
@@ -82,9 +82,8 @@ def compile_trunks(device: torch.device) -> None:
     """From here on every transformer runs through torch.compile; UserError where that does not work."""
     torch._dynamo.config.recompile_limit = 64       # with and without gradient, cache, growing lengths: many versions
     model.Transformer.run = torch.compile(model.Transformer.run)
-    with blamed("--compile: torch.compile does not work here"):
-        tiny = model.Transformer(model.ModelConfig(8, num_hidden_layers=1)).to(device)
-        tiny(torch.zeros(2, 16, dtype=torch.long, device=device))
+    with blamed("--compile: torch.compile does not work here"), device:
+        model.Transformer(model.ModelConfig(8, num_hidden_layers=1))(torch.zeros(2, 16, dtype=torch.long))
 
 
 def fit_memory(log: "Log", learned: list[Module], frozen: list[Module], micro_batch: int, length: int = 512) -> None:

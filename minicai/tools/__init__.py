@@ -19,7 +19,6 @@ HELP = tomllib.loads(Path(__file__).with_name("help.toml").read_text(encoding="u
 
 
 def main() -> None:
-    """The entry point: `minicai`, `minicai --help` or `minicai COMMAND ...`."""
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)                   # as `minicai ... | head` expects
     names = [module.name for module in pkgutil.iter_modules(__path__)]
     command = sys.argv[1] if len(sys.argv) > 1 else "--help"
@@ -43,7 +42,7 @@ def command_line(module: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog=f"minicai {name}", formatter_class=argparse.RawDescriptionHelpFormatter,
                                      description=f"{said}\n\n{HELP[name]['text']}" if name in HELP else said)
     for flag, given in HELP.get(name, {}).get("flags", {}).items():
-        kind = {"type": TYPES.get(given["type"]) or number(type(given["type"]), given["type"])} if "type" in given else {}
+        kind = {name: TYPES.get(least) or number(type(least), least) for name, least in given.items() if name == "type"}
         parser.add_argument(flag, **given | kind)
     return parser
 

@@ -42,8 +42,7 @@ def main(argv: list[str]) -> None:
         series = {}
         for row in (row for row in found if row["work"] == work):
             series.setdefault("{shape}, {length}".format(**row), []).append((row["rows"], row["tokens/s"]))
-        pictures.lines(axis, f"{work}, tokens a second", "rows", series)
-        axis.set(xscale="log", yscale="log")
+        pictures.lines(axis, f"{work}, tokens a second", "rows", series, xscale="log", yscale="log")
     if args.picture:
         pictures.save(figure, args.picture)
 

@@ -67,7 +67,6 @@ class Bench:
                            writer.tokenizer, items, reference, cfg, rng)
 
     def reinforced(self, run: Path) -> Row:
-        """PPO on a run's reward model, and what it comes to."""
         self.script("ppo", run, probes=8)
         return self.behaviour(run / "ppo")
 

@@ -27,7 +27,6 @@ def save(figure, path: Path) -> None:
 
 
 def draw(name: str, results: list[dict], path: Path) -> None:
-    """An experiment's two panels, as PNG and SVG."""
     figure, axes = canvas(1, 2, 15, 6)
     for axis, (panel, *words) in zip(axes[0], TEXTS[name]["panels"], strict=True):
         PANELS[panel](axis, results, *words)
@@ -38,8 +37,8 @@ def lines(axis, title: str, x: str, series: dict[str, list], linestyle=None, mar
     """A line through its points (x, y) for each name; None: the next of the styles; more: set on the axis."""
     for name, points in series.items():
         axis.plot(*zip(*points, strict=True), linestyle=linestyle, marker=marker, label=name)
-    axis.set(title=title, xlabel=x, **more)
     axis.locator_params("x", integer=x in ("k", "PPO iteration"))
+    axis.set(title=title, xlabel=x, **more)
     if len(series) > 1:
         axis.legend(frameon=False)
 
