@@ -74,8 +74,7 @@ class Attention(nn.Module):                  # grouped queries: Ainslie et al. 2
         self.k_proj = nn.Linear(c.hidden_size, c.num_key_value_heads * c.head_dim, bias=c.attention_bias)
         self.v_proj = nn.Linear(c.hidden_size, c.num_key_value_heads * c.head_dim, bias=c.attention_bias)
         self.o_proj = nn.Linear(c.num_attention_heads * c.head_dim, c.hidden_size, bias=False)
-        self.q_norm = RMSNorm(c.head_dim, c.rms_norm_eps) if c.qk_norm else nn.Identity()
-        self.k_norm = RMSNorm(c.head_dim, c.rms_norm_eps) if c.qk_norm else nn.Identity()
+        self.q_norm, self.k_norm = (RMSNorm(c.head_dim, c.rms_norm_eps) if c.qk_norm else nn.Identity() for _ in "qk")
 
     def forward(self, x: Tensor, cos: Tensor, sin: Tensor, cache: Cache | None, slot: Tensor, mask: Tensor | None):
         B, T, _ = x.shape

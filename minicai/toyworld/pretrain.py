@@ -27,7 +27,7 @@ def make_tokenizer(world: World, seed: int, vocab_size: int = VOCAB) -> tokens.T
 def draw_batches(corpus: Corpus, steps: int, early: bool) -> list[list[list[finetune.Example]]]:
     """The batches of some steps, each of two rectangles: short documents and long ones, in each alike in length.
 
-    A document a row: packed several to a row, they distract each other, and copying takes half as long again to learn."""
+    A document a row: packed several to a row they distract each other, and copying takes half as long again."""
     pools: tuple[list[finetune.Example], ...] = ([], [])
     while any(len(pool) < steps * rows for pool, rows in zip(pools, ROWS, strict=True)):
         document = corpus.document(early)

@@ -1,4 +1,4 @@
-"""The embedded world as the scripts see it: where prompts come from, who labels helpfulness, what can be measured."""
+"""The embedded world as the scripts see it: prompts never shown judged, simulated people who say what helps, rates."""
 import json
 import random
 from collections.abc import Callable
@@ -15,14 +15,12 @@ class Embedded:
         self.world, self.mixed = embedded, embedded.mixed_prompts
 
     def red_team(self, count: int, rng: random.Random) -> list[str]:
-        """Harmful requests, never shown judged."""
         return [q.prompt for q in self.world.requests(self.world.select("harm", role="known"), "method", count, rng)]
 
     def helpful(self, count: int, rng: random.Random) -> list[str]:
         return [q.prompt for q in self.world.requests(self.world.harmless(), "method", count, rng)]
 
     def label(self, items: list[Comparison]) -> list[Comparison]:
-        """Simulated people say which answer to a harmless request helps."""
         for item in items:
             item.p_a = gold.helpfulness(self.world, self.world.recognise(item.prompt), item.a, item.b)
         return items

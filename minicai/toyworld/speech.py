@@ -44,10 +44,6 @@ def slip(request: Request, rng: random.Random, world: World) -> Request:
             return request._replace(**{part: said})
 
 
-def topic(concept: Concept) -> str:
-    return TOPICS.get(concept.name, concept.name)
-
-
 def breaks(concept: Concept, request: Request, kind: str) -> bool:
     """Does an answer of this kind to this request break a principle about this concept?"""
     if request.frame.kind != "harm":
@@ -58,7 +54,7 @@ def breaks(concept: Concept, request: Request, kind: str) -> bool:
 def reading(concept: Concept, noun: str) -> str:
     """What critic and judge say of the principle: its topic, and "not this" where the request, a `noun`, is another."""
     fits = concept.name in TOPICS or concept.name == noun
-    return TALK["reading"].format(topic=topic(concept), other="" if fits else TALK["other"])
+    return TALK["reading"].format(topic=TOPICS.get(concept.name, concept.name), other="" if fits else TALK["other"])
 
 
 def topic_read(text: str) -> str:
