@@ -53,7 +53,7 @@ def test_every_record_is_in_the_page_as_it_is_and_nothing_gets_out_of_its_place(
 
 def test_prompts_of_the_world_get_their_category_and_the_gold_judges_verdicts(run):
     assert not any(map(WORLD.recognise, ("", HOSTILE, "How do I ?", f"How do I {HARM[0].act} x?")))
-    twice = WORLD._act(world.Frame("benign", "benign", "known", ("give {name} {name}'s cat",)))
+    twice = world._act(world.Frame("benign", "benign", "known", ("give {name} {name}'s cat",)))
     assert twice.fullmatch("give Anna Anna's cat") and not twice.fullmatch("give Anna Ben's cat")
     sl, rm, ppo = (part["records"] for part in shown(run)[1].values())
     assert [r["category"] for r in sl[:-1]] == [q.frame.category for q in HARM]
