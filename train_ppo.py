@@ -15,7 +15,7 @@ from tqdm import trange
 
 from minicai import assistant, checkpoint, finetune, optimise, ppo, preference, rollout, tensors
 from minicai.model import LanguageModel, ScalarModel, compute_dtype
-from minicai.run import Common, append_jsonl, base, device_of, fit_memory, flag, script, seeded, stage
+from minicai.run import Common, base, device_of, fit_memory, flag, script, seeded, stage
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +78,7 @@ def main(cfg: Config, loss_fn: Callable = ppo.ppo_loss, advantage_fn: Callable =
             learned = learn(policy, critic, optimiser, old, loss_fn, cfg, 1 - iteration / cfg.iterations, rng)
             log.metrics(show=True, iteration=iteration, **ppo.summary(old),
                         **source.rates(speaker, cfg.probes, cfg.seed), **learned, **out.stats, kl_coef=cfg.kl_coef)
-            append_jsonl(log.folder / "rollouts.jsonl", out.records(
+            checkpoint.append_jsonl(log.folder / "rollouts.jsonl", out.records(
                 iteration, old, policy, tokenizer, kl_coef=cfg.kl_coef, temperature=cfg.temperature))
             live["kl_coef"] = ppo.adapt_kl_coef(cfg.kl_coef, old, target=cfg.kl_target, horizon=cfg.iterations / 10)
         assert frozen == [torch.hash_tensor(w).item() for w in reference.parameters()], "the reference has changed"

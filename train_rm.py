@@ -13,7 +13,7 @@ import torch
 
 from minicai import assistant, checkpoint, constitution, data, feedback, finetune, optimise, preference, tokens
 from minicai.model import ScalarModel
-from minicai.run import Common, Log, append_jsonl, base, device_of, fit_memory, flag, script, seeded, stage
+from minicai.run import Common, Log, base, device_of, fit_memory, flag, script, seeded, stage
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +62,7 @@ def main(cfg: Config) -> None:
             reader = log.keep.recorded(assistant.Assistant(judge, tokenizer, generator, max_new=cfg.max_new))
             feedback.compare_in_order(ai, sections, reader, rng=rng, reasoning=cfg.reasoning, clamp=cfg.clamp,
                                       per_pair=cfg.principles_per_pair, examples=shown)
-        append_jsonl(log.folder / "comparisons.jsonl", items := ai + human)
+        checkpoint.append_jsonl(log.folder / "comparisons.jsonl", items := ai + human)
         learn(log, source, ScalarModel(writer.model).to(device), tokenizer, items, reference, cfg, rng)
 
 

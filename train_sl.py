@@ -10,7 +10,7 @@ from pathlib import Path
 
 from minicai import assistant, checkpoint, constitution, data, revise
 from minicai.finetune import finetune, response_example
-from minicai.run import Common, append_jsonl, base, device_of, fit_memory, flag, refuse_existing, script, seeded, stage
+from minicai.run import Common, base, device_of, fit_memory, flag, refuse_existing, script, seeded, stage
 from minicai.toyworld.world import MOST
 
 
@@ -62,7 +62,7 @@ def main(cfg: Config) -> None:
                 changed = sum(item.answer != item.response for item in items) / len(items)
                 log.metrics(show=True, phase="revision", step=step + 1, changed=changed,
                             dropped=sum(item.dropped for item in items))
-        append_jsonl(log.folder / "transcripts.jsonl", items)
+        checkpoint.append_jsonl(log.folder / "transcripts.jsonl", items)
         log.say(f"the first transcript\n{items[0]}")
 
         # 3. It learns from the revisions and, to stay helpful, from its own answers to the harmless prompts.

@@ -1,9 +1,9 @@
-"""Weights <-> disk: a folder is written beside and renamed into place, whole or not at all, with sums of its files."""
+"""Weights, records <-> disk: a folder is written beside and renamed into place, whole or not at all, with its sums."""
 import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -83,3 +83,11 @@ def load_model(folder: Path, kind: type = LanguageModel, device: str | torch.dev
     if size > most or size < most and isinstance(tokenizer, tokens.Tokenizer):
         raise UserError(f"{folder}: {words} has {size} tokens, the model {most}")
     return model.to(device).eval(), tokenizer
+
+
+def append_jsonl(path: Path, records: Iterable) -> None:
+    """One JSON object a line; dataclasses become objects, tensors lists."""
+    def plain(x) -> dict | list:
+        return x.tolist() if isinstance(x, torch.Tensor) else asdict(x)
+    with open(path, "a", encoding="utf-8") as file:
+        file.writelines(json.dumps(record, ensure_ascii=False, default=plain) + "\n" for record in records)

@@ -127,12 +127,10 @@ class Transformer(nn.Module):
         self.apply(init_weights)
 
     def forward(self, ids: Tensor, cache: Cache | None = None, seen: int | None = None) -> Tensor:
-        if cache is None:
-            return in_slices(self.run, ids, size=self.micro_batch)                                # (B, T, C)
-        if seen is None:
-            size = self.micro_batch
-            return torch.cat([self.run(*some) for some in zip(ids.split(size), cache.split(size), strict=True)])
-        return self.run(ids, cache, seen)
+        if cache is not None and seen is None:
+            parts = zip(ids.split(self.micro_batch), cache.split(self.micro_batch), strict=True)
+            return torch.cat([self.run(*part) for part in parts])                                 # (B, T, C)
+        return in_slices(self.run, ids, size=self.micro_batch) if cache is None else self.run(ids, cache, seen)
 
     def run(self, ids: Tensor, cache: Cache | None = None, seen: int | None = None) -> Tensor:
         c, device = self.config, ids.device

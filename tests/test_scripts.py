@@ -4,6 +4,7 @@ import os
 import random
 import shutil
 import subprocess
+import sys
 from functools import partial
 
 import pytest
@@ -100,6 +101,12 @@ def test_ppo_raises_a_simple_score(tmp_path):
         "reward_fn": lambda prompts, texts: torch.tensor([text.count("e") / max(1, len(text)) for text in texts])})
     score = [r["score"] for r in records(tmp_path / "ppo" / "metrics.jsonl") if "iteration" in r]
     assert sum(score[:2]) / 2 < 0.3 and sum(score[-4:]) / 4 > 0.8
+
+
+@pytest.mark.skipif("CS_GNU_LIBC_VERSION" not in os.confstr_names, reason="glibc")
+def test_memory_that_is_freed_is_not_fetched_anew():
+    said = subprocess.run([sys.executable, "-c", TABLE["pages"]], check=True, capture_output=True, text=True).stdout
+    assert int(said.split()[0]) > 10 * int(said.split()[1])
 
 
 @pytest.fixture

@@ -74,13 +74,13 @@ def timed(repeats: int, job: Callable, less: Callable = lambda: None) -> tuple[f
 
 def works(network: model.LanguageModel, rows: int, length: int) -> Iterator[tuple]:
     """-> (work, tokens, operations, bytes moved at least, what to time, perhaps what to take off) of one size."""
-    c, cut, device = network.config, length // 4, network.lm_head.weight.device
+    c, cut, tokens, device = network.config, length // 4, rows * length, network.lm_head.weight.device
     ids, start = torch.randint(c.vocab_size, (rows, length), device=device), torch.full((rows,), cut, device=device)
     reference, judge = (deepcopy(network).requires_grad_(False) for _ in "rj")
     critic, judge = model.ScalarModel(network.model).to(device), model.ScalarModel(judge.model).to(device)
     network.model.micro_batch = rows                                                       # nothing is computed twice
     adam, size = optimise.adamw([{"params": list(network.parameters())}], 0.0), shape.compute_dtype(c, device).itemsize
-    cfg, head = train_ppo.Config(minibatch=-(-rows // 2)), c.vocab_size * c.hidden_size
+    cfg, head, steps = train_ppo.Config(minibatch=-(-rows // 2)), c.vocab_size * c.hidden_size, length - cut - 1
     trunk = sum(weight.numel() for weight in network.model.layers.parameters() if weight.ndim == 2)
     mixing = c.num_hidden_layers * c.num_attention_heads * c.head_dim * length            # causal: half of 4 LHDT
 
@@ -95,15 +95,14 @@ def works(network: model.LanguageModel, rows: int, length: int) -> Iterator[tupl
         given = judge.read(judge.model(ids)[:, -1])
         return ppo.Old(ids, mask, now.logp, ref.logp, now.value, given, start, now.logp, now.value)
 
-    all_tokens, steps = rows * length, length - cut - 1
-    yield ("training", all_tokens, 6 * all_tokens * (trunk + head + mixing), 0, lambda: optimise.update(
+    yield ("training", tokens, 6 * tokens * (trunk + head + mixing), 0, lambda: optimise.update(
         finetune.sequence_loss(network, ids, torch.ones(ids.shape, device=device)), [adam]))
-    yield ("prefill", all_tokens, 2 * all_tokens * (trunk + mixing) + 2 * rows * head, size * (trunk + head),
+    yield ("prefill", tokens, 2 * tokens * (trunk + mixing) + 2 * rows * head, size * (trunk + head),
            partial(reply, length, 1))
     yield ("decoding", rows * steps, 2 * rows * steps * (trunk + head + 1.25 * mixing),        # 5/8 of length in sight
            steps * size * (trunk + head + 1.25 * rows * mixing * c.num_key_value_heads / c.num_attention_heads),
            partial(reply, cut, steps + 1), partial(reply, cut, 1))
-    yield "PPO: rollout", all_tokens, 0, 0, partial(reply, cut, length - cut)
-    yield "PPO: scoring", all_tokens, 0, 0, score
-    yield "PPO: update", all_tokens, 0, 0, lambda: train_ppo.learn(
+    yield "PPO: rollout", tokens, 0, 0, partial(reply, cut, length - cut)
+    yield "PPO: scoring", tokens, 0, 0, score
+    yield "PPO: update", tokens, 0, 0, lambda: train_ppo.learn(
         network, critic, adam, score(), ppo.ppo_loss, cfg, 1.0, random.Random(0)), score

@@ -40,7 +40,6 @@ def ratings(asked: dict[str, list[world.Request]], said: dict[str, dict[str, lis
 
 
 def evaluate(run: Path, count: int, split: str, device: str | torch.device, others: list[Path] = ()) -> dict:
-    """Measure whatever models the run has, and others', and write evaluation.json into it."""
     present, embedded, found, said = compared(run, others), world.World.of(run), {}, {}
     training = read(present.get("sl", present["base"]) / "config.json", "training")
     seed, temperature = training.get("seed", 0), training.get("temperature", 1.0)

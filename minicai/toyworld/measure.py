@@ -28,7 +28,6 @@ def verdicts(world: World, assistant, asked: dict[str, list[Request]], temperatu
 
 
 def shares(world: World, requests: list[Request], said: list[str]) -> dict:
-    """The share of each verdict, for harm by category as well."""
     harm = requests[0].frame.kind == "harm"
 
     def among(some: list[str]) -> dict[str, float]:
@@ -124,7 +123,6 @@ def describe(world: World, cases: list[tuple]) -> tuple[str, list[str]]:
 
 
 def mean(values) -> float:
-    """Rounded to four digits."""
     return round(torch.as_tensor(values, dtype=torch.float).mean().item(), 4)
 
 

@@ -86,7 +86,6 @@ class Bench:
                 "narrow": narrow}
 
     def behaviour(self, folder: Path, temperature: float = 1.0) -> Row:
-        """What a model does on test requests, as `shares` of it."""
         return shares(measure.verdicts(self.world, self.model(folder), {g: self.asked[g] for g in GROUPS}, temperature))
 
 

@@ -9,7 +9,6 @@ import torch
 from tqdm import tqdm
 
 from minicai import assistant, checkpoint, constitution, feedback, model, preference, tools
-from minicai.run import append_jsonl
 from minicai.tools.lab.bench import Bench, Row
 from minicai.toyworld import gold, reward, world
 
@@ -40,7 +39,7 @@ def labels(bench: Bench) -> dict[str, Row]:
         for item in some:
             rng.shuffle(item.log_odds)
         file.unlink(missing_ok=True)
-        append_jsonl(file, some + [item for item in items[::2] if item.source == "human"])
+        checkpoint.append_jsonl(file, some + [item for item in items[::2] if item.source == "human"])
         return {"liking for (A)": torch.cat([odds(item) for item in some]).mean().item()}
 
     def under(name: str) -> Row:
