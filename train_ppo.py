@@ -1,6 +1,6 @@
 """Stage 2b, RL-CAI: PPO against the reward model, with a KL penalty to SL (Bai et al. 2022, section 4.2).
 
-    python train_ppo.py --run runs/default       # a minute or two on two cores; harm falls from 10 to 5 %
+    python train_ppo.py --run runs/default       # about a minute on two cores; harm falls from 10 to 5 %
 
 Four steps an iteration: rollout -> reward -> advantage -> loss. Each is a function you can replace:
 `main(Config(...), loss_fn=..., advantage_fn=..., reward_fn=...)`."""

@@ -1,6 +1,6 @@
 """Stage 2a: the base judges pairs of SL answers by the constitution; a reward model learns from its judgements.
 
-    python train_rm.py --run runs/default        # some two minutes on two cores; agrees with the gold judge on 95 %
+    python train_rm.py --run runs/default        # some 75 seconds on two cores; agrees with the gold judge on 95 %
 
 two SL answers a prompt -> AI feedback on harmlessness, simulated human labels on helpfulness -> comparisons.jsonl
 -> Bradley-Terry with soft targets, started from SL (Bai et al. 2022, section 4.1) -> scores normalised."""

@@ -1,6 +1,6 @@
 """Stage 1, SL-CAI: the base criticises and revises its own answers by the constitution and learns from the revisions.
 
-    python train_sl.py --run runs/default        # about 9 minutes on two cores, 7 of them pretraining
+    python train_sl.py --run runs/default        # about 8 minutes on two cores, 7 of them pretraining
 
 red-team prompts -> responses -> K critique-revision steps -> transcripts.jsonl -> fine-tuning (Bai et al., section 3)
 A run that has no base yet gets one first: pretrained from nothing on the embedded world, a helpful-only assistant."""

@@ -41,7 +41,7 @@ def main(argv: list[str]) -> None:
     for axis, work in zip(axes[0], ("training", "prefill", "decoding"), strict=False):
         series = {}
         for row in (row for row in found if row["work"] == work):
-            series.setdefault("{shape}, {length}".format(**row), []).append((row["rows"], row["tokens/s"]))
+            series.setdefault("{shape}, {length} tokens".format(**row), []).append((row["rows"], row["tokens/s"]))
         pictures.lines(axis, f"{work}, tokens a second", "rows", series, xscale="log", yscale="log")
     if args.picture:
         pictures.save(figure, args.picture)
