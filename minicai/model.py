@@ -127,10 +127,11 @@ class Transformer(nn.Module):
         self.apply(init_weights)
 
     def forward(self, ids: Tensor, cache: Cache | None = None, seen: int | None = None) -> Tensor:
-        if cache is not None and seen is None:
-            parts = zip(ids.split(self.micro_batch), cache.split(self.micro_batch), strict=True)
-            return torch.cat([self.run(*part) for part in parts])                                 # (B, T, C)
-        return in_slices(self.run, ids, size=self.micro_batch) if cache is None else self.run(ids, cache, seen)
+        with precision(self.config, ids.device):
+            if cache is not None and seen is None:
+                parts = zip(ids.split(self.micro_batch), cache.split(self.micro_batch), strict=True)
+                return torch.cat([self.run(*part) for part in parts])                             # (B, T, C)
+            return in_slices(self.run, ids, size=self.micro_batch) if cache is None else self.run(ids, cache, seen)
 
     def run(self, ids: Tensor, cache: Cache | None = None, seen: int | None = None) -> Tensor:
         c, device = self.config, ids.device
@@ -142,10 +143,9 @@ class Transformer(nn.Module):
         speed = turning_speed(c.head_dim, c.rope_theta, c.rope_scaling, device)
         angle = (position[:, None, :, None] * speed).repeat(1, 1, 1, 2)                           # (B or 1, 1, T, D)
         x, cos, sin = self.embed_tokens(ids), angle.cos(), angle.sin()                            # x (B, T, C)
-        with precision(c, device):
-            for block in self.layers:
-                x = block(x, cos, sin, cache, position, mask)
-            return self.norm(x)
+        for block in self.layers:
+            x = block(x, cos, sin, cache, position, mask)
+        return self.norm(x)
 
 
 class LanguageModel(nn.Module):

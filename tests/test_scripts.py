@@ -124,7 +124,7 @@ def test_a_compiled_model_says_what_the_plain_one_says(speaker, monkeypatch, unc
         replies, logps = sample.generate(speaker, [[1, 2, 3], [4]], max_new=3, stops={60}, generator=generator)
         return replies, torch.tensor(sum(logps, [])), speaker(torch.arange(32).view(2, 16))
     plain = said()
-    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="eager"))     # traced, but not built: in time
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="eager", fullgraph=True))   # traced, not built
     run.compile_trunks(torch.device("cpu"))
     forward, found = model.Transformer.run, said()
     assert found[0] == plain[0] and hasattr(forward, "_torchdynamo_orig_callable")
