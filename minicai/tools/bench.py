@@ -21,29 +21,29 @@ SHAPES = {name: shape.ModelConfig(**sizes) for name, sizes in tools.HELP["bench"
 
 def main(argv: list[str]) -> None:
     args, found = tools.command_line(__name__).parse_args(argv), []
-    figure, axes = pictures.canvas(1, 3, 18, 6) if args.picture else (None, [[]])
+    device, (figure, axes) = run.device_of(args.device), pictures.canvas(1, 3, 18, 6) if args.picture else (None, None)
     if args.compile:
-        run.compile_trunks(run.device_of(args.device))
-    bandwidth, rate, machine = ceilings(run.device_of(args.device), args.repeats)
+        run.compile_trunks(device)
+    bandwidth, rate, machine = ceilings(device, args.repeats)
     sizes = product(SHAPES if args.shape == "all" else [args.shape], sorted({1, -(-args.rows // 8), args.rows}),
                     (args.length // 4, args.length))
-    for name, rows, length in tqdm([*sizes], desc="bench", leave=False, disable=None):
-        network = model.LanguageModel(SHAPES[name]).to(run.device_of(args.device))
-        for work, tokens, operations, moved, job, *less in works(network, rows, length):
-            ms, spread, gib = timed(args.repeats, job, *less)
-            allowed = 1e3 * max(operations / rate, moved / bandwidth) / ms if operations else None
-            found.append({"work": work, "shape": name, "rows": rows, "length": length, "ms": ms, "+-": spread,
-                          "tokens/s": 1e3 * tokens / ms, "allowed": allowed, "GiB": gib})
+    with suppress(KeyboardInterrupt):                       # what has been measured by then is not lost
+        for name, rows, length in tqdm([*sizes], desc="bench", leave=False, disable=None):
+            for work, tokens, operations, moved, job, *less in works(model.LanguageModel(SHAPES[name]).to(device), rows, length):
+                ms, spread, gib = timed(args.repeats, job, *less)
+                allowed = 1e3 * max(operations / rate, moved / bandwidth) / ms if operations else None
+                found.append({"work": work, "shape": name, "rows": rows, "length": length, "ms": ms, "+-": spread,
+                              "tokens/s": 1e3 * tokens / ms, "allowed": allowed, "GiB": gib})
     said = {"{work}, {shape}, {rows} x {length}".format(**row): dict([*row.items()][4:]) for row in found}
     print(f"{machine}\n{tools.table([said])}")
     if args.out:
         args.out.write_text(json.dumps({"machine": machine, "compiled": args.compile, "found": found}, indent=1) + "\n")
-    for axis, work in zip(axes[0], ("training", "prefill", "decoding"), strict=False):
-        series = {}
-        for row in (row for row in found if row["work"] == work):
-            series.setdefault("{shape}, {length} tokens".format(**row), []).append((row["rows"], row["tokens/s"]))
-        pictures.lines(axis, f"{work}, tokens a second", "rows", series, xscale="log", yscale="log")
     if args.picture:
+        for axis, work in zip(axes[0], ("training", "prefill", "decoding"), strict=True):
+            series = {}
+            for row in (row for row in found if row["work"] == work):
+                series.setdefault("{shape}, {length} tokens".format(**row), []).append((row["rows"], row["tokens/s"]))
+            pictures.lines(axis, f"{work}, tokens a second", "rows", series, xscale="log", yscale="log")
         pictures.save(figure, args.picture)
 
 

@@ -27,7 +27,7 @@ def main(argv: list[str]) -> None:
     for question, found in result.items():
         print(f"{question} on {len(rows)} prompts: wins {json.dumps(found['wins'])}")
         print(tools.table([{name: dict(zip(("Elo", "from", "to (95 %)"), row, strict=True))
-                      for name, row in found["elo"].items()}], digits=0))
+                            for name, row in found["elo"].items()}], digits=0))
     print(f"wrote {args.run / 'judged.json'}")
 
 

@@ -1,14 +1,17 @@
 """Where the time of an update of pretraining goes, on a CPU: shares of the operations, two threads, after a warm-up.
 
-    python tests/peers/update.py"""
+    python tests/peers/update.py                # and how long it takes, without the profiler
+    python tests/peers/update.py --compile      # how long it takes compiled"""
 import random
+import sys
+import time
 
 import torch
 from torch.profiler import profile
 from torch.utils.flop_counter import FlopCounterMode
 
 from minicai.model import LanguageModel, ModelConfig
-from minicai.run import device_of
+from minicai.run import compile_trunks, device_of
 from minicai.toyworld.corpus import Corpus
 from minicai.toyworld.pretrain import make_tokenizer, pretrain
 from minicai.toyworld.world import World
@@ -20,13 +23,21 @@ KINDS = {"matrix products, forward and backward": ("aten::mm",), "matrix product
 
 
 def main() -> None:
-    device_of("cpu")
+    device, compiled = device_of("cpu"), "--compile" in sys.argv[1:]
+    if compiled:
+        compile_trunks(device)
     torch.manual_seed(0)
     world, tokenizer = World(), make_tokenizer(World(), seed=0)
     model = LanguageModel(ModelConfig(tokenizer.vocab_size))
     steps = pretrain(model, Corpus(world, tokenizer, random.Random(0)), steps=2200, keep=lambda plan, **_: plan)
-    for _ in range(40):
+    for _ in range(50):
         next(steps)
+    begin = time.perf_counter()
+    for _ in range(60):
+        last = next(steps)
+    print(f"{(time.perf_counter() - begin) / 60:.3f} s an update, 51 to 110; loss of the last {last['loss']:.4f}")
+    if compiled:
+        return
     with FlopCounterMode(display=False) as counter:
         for _ in range(8):
             next(steps)
