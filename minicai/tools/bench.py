@@ -29,7 +29,8 @@ def main(argv: list[str]) -> None:
                     (args.length // 4, args.length))
     with suppress(KeyboardInterrupt):                       # what has been measured by then is not lost
         for name, rows, length in tqdm([*sizes], desc="bench", leave=False, disable=None):
-            for work, tokens, operations, moved, job, *less in works(model.LanguageModel(SHAPES[name]).to(device), rows, length):
+            network = model.LanguageModel(SHAPES[name]).to(device)
+            for work, tokens, operations, moved, job, *less in works(network, rows, length):
                 ms, spread, gib = timed(args.repeats, job, *less)
                 allowed = 1e3 * max(operations / rate, moved / bandwidth) / ms if operations else None
                 found.append({"work": work, "shape": name, "rows": rows, "length": length, "ms": ms, "+-": spread,
