@@ -35,7 +35,7 @@ class Common:
     run: str = flag("runs/default", "folder of the run: base/, sl/, rm/ and ppo/ are written there")
     seed: int = flag(0, "same seed, same run", least=0)
     device: str = flag("auto", "where to compute", choices=("auto", "cpu", "cuda"))
-    compile: bool = flag(False, "compile the transformer: meant for a GPU, and worth its minute or two in long runs")
+    compile: bool = flag(False, "compile the transformer, which takes a minute or two: meant for a GPU")
     overwrite: bool = flag(False, "make this stage anew, in place of what is there")
     resume: bool = flag(False, "go on where the same command was stopped")
     save_every: float = flag(60.0, "seconds from one checkpoint to the next; 0: after each step", least=0)
